@@ -1,0 +1,3 @@
+//! The process `sluice`.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! kafka-lite
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! replication
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The harness behind the tests of Sluice.
