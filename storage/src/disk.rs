@@ -16,6 +16,10 @@ use thiserror::Error;
 use crate::aligned_buffer::AlignedBuffer;
 
 /// How a file is opened.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent flags of one system call"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenMode {
     /// Create the file (and its parent directories) when it does not exist; the creation is durable.
