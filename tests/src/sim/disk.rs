@@ -20,8 +20,10 @@ use std::time::Duration;
 use storage::aligned_buffer::AlignedBuffer;
 use storage::disk::{Clock, DirectoryEntry, Disk, DiskError, OpenMode, Resize, Returned};
 
+use self::medium::{Inode, NameChange, What, World, change_name, settle, settle_names};
 use super::executor::Executor;
-use super::random::Random;
+
+mod medium;
 
 /// What becomes of writes that were not safe when the power went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,63 +79,10 @@ pub struct Counts {
     pub bytes_written: u64,
 }
 
-struct World {
-    random: Random,
-    names: BTreeMap<String, u64>,
-    inodes: BTreeMap<u64, Inode>,
-    inode_next: u64,
-    change_next: u64,
-    names_in_doubt: Vec<NameChange>,
-    crash_at: Option<u64>,
-    counts: Counts,
-    faults: Faults,
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    /// What survives for certain.
-    safe: Vec<u8>,
-    /// What a reader sees.
-    seen: Vec<u8>,
-    /// Changes not yet safe, oldest first.
-    in_doubt: Vec<Change>,
-}
-
-#[derive(Clone)]
-struct Change {
-    number: u64,
-    completed: bool,
-    what: What,
-}
-
-#[derive(Clone)]
-enum What {
-    Write { position: usize, bytes: Vec<u8> },
-    Length(usize),
-    AtLeast(usize),
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Create { path: String, inode: u64 },
-    Rename { from: String, to: String },
-    Remove { path: String },
-}
-
 impl SimDisk {
     /// An empty disk.
     pub fn new(seed: u64, executor: &Executor, alignment_bytes: u32) -> Self {
-        let world = World {
-            random: Random::new(seed, 2),
-            names: BTreeMap::new(),
-            inodes: BTreeMap::new(),
-            inode_next: 1,
-            change_next: 1,
-            names_in_doubt: Vec::new(),
-            crash_at: None,
-            counts: Counts::default(),
-            faults: Faults::default(),
-        };
+        let world = World::new(seed);
         Self {
             world: Rc::new(RefCell::new(world)),
             executor: executor.clone(),
@@ -160,7 +109,7 @@ impl SimDisk {
     pub fn after_crash(&self, loss: Loss, executor: &Executor) -> Self {
         let mut world = self.world.borrow_mut();
         let mut random = world.random.clone();
-        let seed = random.next();
+        let seed = random.draw();
         let next = Self::new(seed, executor, self.alignment_bytes);
         settle_names(&mut world, loss, &mut random);
         let mut state = next.world.borrow_mut();
@@ -226,184 +175,8 @@ impl SimDisk {
 
     /// The time an operation takes.
     async fn take_time(&self) {
-        let micros = 20 + self.world.borrow_mut().random.next() % 400;
+        let micros = 20 + self.world.borrow_mut().random.draw() % 400;
         self.executor.sleep(Duration::from_micros(micros)).await;
-    }
-}
-
-impl World {
-    fn new_inode(&mut self) -> u64 {
-        let number = self.inode_next;
-        self.inode_next += 1;
-        number
-    }
-
-    fn begin_change(&mut self, inode: u64, what: What) -> u64 {
-        let number = self.change_next;
-        self.change_next += 1;
-        if let Some(inode) = self.inodes.get_mut(&inode) {
-            inode.in_doubt.push(Change {
-                number,
-                completed: false,
-                what,
-            });
-        }
-        number
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.inodes
-            .values()
-            .map(|inode| inode.seen.len() as u64)
-            .sum()
-    }
-
-    fn is_over_capacity(&self, inode: u64, length: usize) -> bool {
-        let Some(capacity_bytes) = self.faults.capacity_bytes else {
-            return false;
-        };
-        let now = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
-        self.used_bytes() + length.saturating_sub(now) as u64 > capacity_bytes
-    }
-}
-
-impl Inode {
-    fn of(bytes: Vec<u8>) -> Self {
-        Self {
-            safe: bytes.clone(),
-            seen: bytes,
-            in_doubt: Vec::new(),
-        }
-    }
-
-    /// The change became visible to readers.
-    fn complete(&mut self, number: u64) {
-        let Some(change) = self
-            .in_doubt
-            .iter_mut()
-            .find(|change| change.number == number)
-        else {
-            return;
-        };
-        change.completed = true;
-        let what = change.what.clone();
-        apply(&mut self.seen, &what);
-    }
-
-    /// All changes that `is_safe` accepts survive from now on.
-    fn make_safe(&mut self, is_safe: impl Fn(&Change) -> bool) {
-        let (safe, in_doubt) = std::mem::take(&mut self.in_doubt)
-            .into_iter()
-            .partition(is_safe);
-        self.in_doubt = in_doubt;
-        let safe: Vec<Change> = safe;
-        for change in safe {
-            apply(&mut self.safe, &change.what);
-        }
-    }
-}
-
-fn apply(bytes: &mut Vec<u8>, what: &What) {
-    match what {
-        What::Length(length) => bytes.resize(*length, 0),
-        What::AtLeast(length) => bytes.resize(bytes.len().max(*length), 0),
-        What::Write {
-            position,
-            bytes: written,
-        } => {
-            let end = position + written.len();
-            bytes.resize(bytes.len().max(end), 0);
-            if let Some(target) = bytes.get_mut(*position..end) {
-                target.copy_from_slice(written);
-            }
-        }
-    }
-}
-
-/// The bytes of a file after the crash.
-fn settle(inode: &Inode, loss: Loss, random: &mut Random) -> Vec<u8> {
-    let mut bytes = inode.safe.clone();
-    let prefix = random.below(inode.in_doubt.len() + 1);
-    for (place, change) in inode.in_doubt.iter().enumerate() {
-        let happened = match loss {
-            Loss::DropAll => false,
-            Loss::Prefix => place < prefix,
-            Loss::RandomSubset | Loss::Torn => random.happens(60),
-        };
-        if !happened {
-            continue;
-        }
-        match (&change.what, loss) {
-            (
-                What::Write {
-                    position,
-                    bytes: written,
-                },
-                Loss::Torn,
-            ) => {
-                let (from, to) = torn_range(written.len(), random);
-                let part = written.get(from..to).unwrap_or_default().to_vec();
-                apply(
-                    &mut bytes,
-                    &What::Write {
-                        position: position + from,
-                        bytes: part,
-                    },
-                );
-            }
-            (what, _) => apply(&mut bytes, what),
-        }
-    }
-    bytes
-}
-
-/// The part of a write that reached the medium: bounds at 512 bytes, one time in four at any byte.
-fn torn_range(length: usize, random: &mut Random) -> (usize, usize) {
-    let unit = if random.happens(25) { 1 } else { 512 };
-    let units = length.div_ceil(unit);
-    let from = if random.happens(50) {
-        0
-    } else {
-        random.below(units + 1)
-    };
-    let to = if random.happens(30) {
-        units
-    } else {
-        from + random.below(units - from + 1)
-    };
-    ((from * unit).min(length), (to * unit).min(length))
-}
-
-fn settle_names(world: &mut World, loss: Loss, random: &mut Random) {
-    for change in std::mem::take(&mut world.names_in_doubt) {
-        if loss == Loss::DropAll || random.happens(50) {
-            continue;
-        }
-        change_name(&mut world.names, &change);
-    }
-}
-
-fn change_name(names: &mut BTreeMap<String, u64>, change: &NameChange) {
-    match change {
-        NameChange::Create { path, inode } => {
-            names.entry(path.clone()).or_insert(*inode);
-        }
-        NameChange::Remove { path } => {
-            names.remove(path);
-        }
-        NameChange::Rename { from, to } => {
-            let moved: Vec<String> = names
-                .keys()
-                .filter(|name| *name == from || name.starts_with(&format!("{from}/")))
-                .cloned()
-                .collect();
-            for name in moved {
-                if let Some(inode) = names.remove(&name) {
-                    let rest = name.strip_prefix(from.as_str()).unwrap_or_default();
-                    names.insert(format!("{to}{rest}"), inode);
-                }
-            }
-        }
     }
 }
 
@@ -688,11 +461,13 @@ impl Disk for SimDisk {
                 .inodes
                 .get(inode)
                 .map_or(0, |inode| inode.seen.len() as u64);
-            entries.entry(name.to_owned()).or_insert(DirectoryEntry {
-                name: name.to_owned(),
-                length_bytes: if is_directory { 0 } else { length },
-                is_directory,
-            });
+            entries
+                .entry(name.to_owned())
+                .or_insert_with(|| DirectoryEntry {
+                    name: name.to_owned(),
+                    length_bytes: if is_directory { 0 } else { length },
+                    is_directory,
+                });
         }
         Ok(entries.into_values().collect())
     }
