@@ -14,7 +14,8 @@ pub struct AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// An empty buffer with room for `capacity_bytes`; the memory is zeroed by the allocator, so untouched pages cost nothing.
+    /// An empty buffer with room for `capacity_bytes`; the memory is zeroed by the allocator, so
+    /// untouched pages cost nothing.
     pub fn with_capacity(capacity_bytes: usize) -> Self {
         let memory = vec![0_u8; capacity_bytes + MEMORY_ALIGNMENT_BYTES].into_boxed_slice();
         let start = memory.as_ptr().align_offset(MEMORY_ALIGNMENT_BYTES);

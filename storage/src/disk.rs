@@ -2,7 +2,8 @@
 //!
 //! What it is        the only way `storage` reaches files. Buffers go in by value and come back
 //!                   with the result, as io_uring needs.
-//! What it is not    a file system abstraction for others: paths are relative to the data directory.
+//! What it is not    a file system abstraction for others: paths are relative to the data
+//! directory.
 //! Invariants        1. a finished write to a file opened `durable` is on stable storage.
 //!                   2. creation, `rename` and `remove` are on stable storage when they complete.
 //!                   3. an operation that fails with [`DiskError`] may have happened in part.
@@ -22,7 +23,8 @@ use crate::aligned_buffer::AlignedBuffer;
 )]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenMode {
-    /// Create the file (and its parent directories) when it does not exist; the creation is durable.
+    /// Create the file (and its parent directories) when it does not exist; the creation is
+    /// durable.
     pub create: bool,
     /// Writes may follow; without it the file is opened read-only.
     pub write: bool,
@@ -36,9 +38,11 @@ pub struct OpenMode {
 /// What [`Disk::resize`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
-    /// Cut or extend the file to exactly this many bytes; an extension reads as zeros. Durable after `sync`.
+    /// Cut or extend the file to exactly this many bytes; an extension reads as zeros. Durable
+    /// after `sync`.
     SetLength(u64),
-    /// Reserve blocks so that the file is at least this long and writes inside cannot fail for lack of space.
+    /// Reserve blocks so that the file is at least this long and writes inside cannot fail for lack
+    /// of space.
     Reserve(u64),
 }
 
@@ -94,7 +98,8 @@ pub trait Disk: Clone + 'static {
     /// An open file; clones share it, the last one closes it.
     type File: Clone + 'static;
 
-    /// Bytes that positions, lengths and memory of direct I/O must be multiples of; a power of two, 512 to 4,096.
+    /// Bytes that positions, lengths and memory of direct I/O must be multiples of; a power of two,
+    /// 512 to 4,096.
     fn alignment_bytes(&self) -> u32;
 
     /// Opens a file. Errors: [`DiskError::NotFound`] without `create`.
@@ -104,7 +109,8 @@ pub trait Disk: Clone + 'static {
         mode: OpenMode,
     ) -> impl Future<Output = Result<Self::File, DiskError>>;
 
-    /// Reads up to `length_bytes` at `position` into the buffer from its start; the count is short only at the end of
+    /// Reads up to `length_bytes` at `position` into the buffer from its start; the count is short
+    /// only at the end of
     /// the file. The buffer's length is set to that count.
     fn read(
         &self,
@@ -122,7 +128,8 @@ pub trait Disk: Clone + 'static {
         buffer: AlignedBuffer,
     ) -> impl Future<Output = Returned<()>>;
 
-    /// Makes all finished writes and the length of the file durable. After an error the file is never synced again.
+    /// Makes all finished writes and the length of the file durable. After an error the file is
+    /// never synced again.
     fn sync(&self, file: &Self::File) -> impl Future<Output = Result<(), DiskError>>;
 
     /// Changes the length or reserves space.

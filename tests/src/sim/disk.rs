@@ -2,12 +2,16 @@
 //!
 //! Fault model
 //! * An operation takes virtual time. Its effect is in doubt from its start to its completion.
-//! * A write to a file opened `durable` is safe when it completes; any other write is safe when a `sync`
-//!   that started after its completion completes. Creation, rename and remove are safe at completion.
-//! * A crash may strike at the start of any operation ([`SimDisk::crash_at`]). What was in doubt then
+//! * A write to a file opened `durable` is safe when it completes; any other write is safe when a
+//!   `sync`
+//!   that started after its completion completes. Creation, rename and remove are safe at
+//!   completion.
+//! * A crash may strike at the start of any operation ([`SimDisk::crash_at`]). What was in doubt
+//!   then
 //!   follows [`Loss`]: dropped, kept as a prefix in time, kept as a random subset, or torn inside a
 //!   write at any 512-byte boundary (or any byte, one time in four).
-//! * Failures on request: the n-th write or sync fails and what it carried is lost; a byte budget that
+//! * Failures on request: the n-th write or sync fails and what it carried is lost; a byte budget
+//!   that
 //!   answers [`DiskError::Full`]; bytes flipped at rest.
 //!
 //! What it is not    it does not model reads that fail by themselves nor misdirected writes.
@@ -363,7 +367,8 @@ impl Disk for SimDisk {
             return Ok(());
         };
         if fails {
-            // The kernel forgets the dirty pages of a failed flush: readers see the old bytes again.
+            // The kernel forgets the dirty pages of a failed flush: readers see the old bytes
+            // again.
             inode
                 .in_doubt
                 .retain(|change| !covered.contains(&change.number));

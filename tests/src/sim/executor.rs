@@ -98,7 +98,8 @@ impl Executor {
         done()
     }
 
-    /// Runs `future` to its end and returns its value; `None` when the world stopped or stalled before.
+    /// Runs `future` to its end and returns its value; `None` when the world stopped or stalled
+    /// before.
     pub fn block_on<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
         let slot = Rc::new(RefCell::new(None));
         let result = slot.clone();
