@@ -1,0 +1,313 @@
+//! The systems that are measured: how each is started, and what it promises.
+//!
+//! Invariants        1. each start has a fresh data directory and a fresh process. 2. a started system
+//!                   ends with its [`Running`], by the process id that was started here.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One system of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum System {
+    /// librdkafka's mock cluster: client, loopback and protocol without a broker's work.
+    Control,
+    /// Sluice as a user starts it.
+    Sluice,
+    /// Sluice with a commit interval of 5 ms.
+    SluiceInterval5,
+    /// Sluice with a commit interval of 50 ms.
+    SluiceInterval50,
+    /// Sluice that keeps nothing: its own upper bound.
+    SluiceDiscard,
+    /// Apache Kafka as it comes: acknowledges from the page cache.
+    Kafka,
+    /// Apache Kafka with `flush.messages=1`: the like-for-like peer.
+    KafkaFlush,
+    /// tansu 0.6.0 in memory.
+    Tansu,
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Nothing is stored.
+    None,
+    /// In memory or the page cache.
+    Memory,
+    /// Flushed before the acknowledgement.
+    Flushed,
+}
+
+/// All systems, in the order of the tables.
+pub(crate) const ALL: [System; 8] = [
+    System::Control,
+    System::Sluice,
+    System::SluiceInterval5,
+    System::SluiceInterval50,
+    System::SluiceDiscard,
+    System::Kafka,
+    System::KafkaFlush,
+    System::Tansu,
+];
+
+impl System {
+    /// The name in tables and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Sluice => "sluice",
+            Self::SluiceInterval5 => "sluice-5ms",
+            Self::SluiceInterval50 => "sluice-50ms",
+            Self::SluiceDiscard => "sluice-discard",
+            Self::Kafka => "kafka",
+            Self::KafkaFlush => "kafka-flush",
+            Self::Tansu => "tansu-memory",
+        }
+    }
+
+    /// The system of that name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|system| system.name() == name)
+    }
+
+    /// The class that an acknowledgement belongs to; proved by counted flushes in each run.
+    pub(crate) fn durability(self) -> Durability {
+        match self {
+            Self::Control | Self::SluiceDiscard => Durability::None,
+            Self::Kafka | Self::Tansu => Durability::Memory,
+            Self::Sluice | Self::SluiceInterval5 | Self::SluiceInterval50 | Self::KafkaFlush => {
+                Durability::Flushed
+            }
+        }
+    }
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// The checkout.
+    pub(crate) root: PathBuf,
+    /// The Sluice binary.
+    pub(crate) sluice: PathBuf,
+    /// Parent of all data directories: it decides the disk.
+    pub(crate) work: PathBuf,
+    /// The `--memory` that Sluice gets, and its memory cgroup when one can be made.
+    pub(crate) memory: String,
+}
+
+/// A started system.
+pub(crate) struct Running {
+    /// What it is.
+    pub(crate) system: System,
+    /// `host:port` for clients.
+    pub(crate) bootstrap: String,
+    /// The broker's own process.
+    pub(crate) pid: u32,
+    /// From the start of the process until it accepted a connection.
+    pub(crate) listening_after: Duration,
+    child: Child,
+    data: PathBuf,
+}
+
+impl Running {
+    /// Kills the process hard, as a power cut of the process would, and keeps its data.
+    pub(crate) fn kill_and_keep_data(mut self) -> PathBuf {
+        let data = std::mem::take(&mut self.data);
+        drop(self);
+        data
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A wrapper (Kafka's start script) ends its broker when it is asked to.
+        let signal = if matches!(self.system, System::Kafka | System::KafkaFlush) {
+            "-TERM"
+        } else {
+            "-KILL"
+        };
+        let asked = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        if asked.is_err() || self.child.wait().is_err() {
+            eprintln_line(&format!("{} did not end", self.system.name()));
+        }
+        if self.data.as_os_str().is_empty() {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.data) {
+            eprintln_line(&format!("{}: {error}", self.data.display()));
+        }
+    }
+}
+
+/// A free TCP port of the loopback address.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Starts `system` with an empty data directory, or with `data` of an earlier run.
+///
+/// # Errors
+/// A sentence that says what did not start.
+pub(crate) fn start(
+    system: System,
+    places: &Places,
+    data: Option<PathBuf>,
+) -> Result<Running, String> {
+    let port = free_port().map_err(|error| format!("no free port: {error}"))?;
+    let data = data.unwrap_or_else(|| places.work.join(format!("{}-{port}", system.name())));
+    fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    let mut command = command_of(system, places, port, &data)?;
+    command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let is_script = matches!(system, System::Kafka | System::KafkaFlush | System::Control);
+    command.stdout(if is_script {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
+    let started = Instant::now();
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{} does not start: {error}", system.name()))?;
+    let mut bootstrap = format!("127.0.0.1:{port}");
+    if let Some(output) = child.stdout.take() {
+        bootstrap = wait_for_ready_line(output)
+            .ok_or_else(|| format!("{} did not become ready", system.name()))?;
+    } else {
+        wait_for_port(&bootstrap, started)?;
+    }
+    let listening_after = started.elapsed();
+    let pid = broker_process(child.id(), system);
+    Ok(Running {
+        system,
+        bootstrap,
+        pid,
+        listening_after,
+        child,
+        data,
+    })
+}
+
+fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result<Command, String> {
+    let address = format!("127.0.0.1:{port}");
+    match system {
+        System::Control => {
+            let own = std::env::current_exe().map_err(|error| error.to_string())?;
+            let mut command = Command::new(own);
+            command.arg("mock");
+            Ok(command)
+        }
+        System::Sluice
+        | System::SluiceInterval5
+        | System::SluiceInterval50
+        | System::SluiceDiscard => {
+            let mut command = Command::new(&places.sluice);
+            command.args(["start", "--shards", "1", "--memory", &places.memory]);
+            command.args(["--kafka-listen", &address, "--admin-listen", "127.0.0.1:0"]);
+            command.arg("--data-dir").arg(data);
+            command.env("SLUICE_LOG_LEVEL", "error");
+            match system {
+                System::SluiceInterval5 => {
+                    command.env("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "5");
+                }
+                System::SluiceInterval50 => {
+                    command.env("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "50");
+                }
+                System::SluiceDiscard => {
+                    command.env("SLUICE_STORAGE_DISCARD", "true");
+                }
+                System::Sluice
+                | System::Control
+                | System::Kafka
+                | System::KafkaFlush
+                | System::Tansu => {}
+            }
+            Ok(command)
+        }
+        System::Kafka | System::KafkaFlush => {
+            let mut command = Command::new(places.root.join("tests/kafka-broker"));
+            command
+                .args(["start", "--port", &port.to_string(), "--data-dir"])
+                .arg(data);
+            if system == System::KafkaFlush {
+                command.arg("--flush");
+            }
+            command.env(
+                "KAFKA_JVM_OPTIONS",
+                "-Xmx1g -Xms1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20",
+            );
+            Ok(command)
+        }
+        System::Tansu => {
+            let tansu = places.root.join("tests/.cache/tansu/tansu");
+            if !tansu.exists() {
+                return Err(format!(
+                    "{} is missing: run ./tests/install",
+                    tansu.display()
+                ));
+            }
+            let mut command = Command::new(tansu);
+            let url = format!("tcp://{address}");
+            command.args([
+                "broker",
+                "--listener-url",
+                &url,
+                "--advertised-listener-url",
+                &url,
+            ]);
+            command.args(["--storage-engine", "memory://tansu/", "--silent"]);
+            Ok(command)
+        }
+    }
+}
+
+/// Reads until the line `ready HOST:PORT`; keeps draining afterwards so that the child never blocks.
+fn wait_for_ready_line(output: impl std::io::Read + Send + 'static) -> Option<String> {
+    let mut lines = BufReader::new(output).lines();
+    let bootstrap = lines.by_ref().find_map(|line| {
+        line.ok()?
+            .strip_prefix("ready ")
+            .map(|address| address.trim().to_owned())
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    bootstrap
+}
+
+fn wait_for_port(address: &str, started: Instant) -> Result<(), String> {
+    while started.elapsed() < Duration::from_secs(60) {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(format!("nothing listens on {address}"))
+}
+
+/// The broker behind a start script is its child named `java`; otherwise the process itself.
+fn broker_process(pid: u32, system: System) -> u32 {
+    if !matches!(system, System::Kafka | System::KafkaFlush) {
+        return pid;
+    }
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let is_java = |child: &&str| {
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "java")
+    };
+    let java = children.split_ascii_whitespace().find(is_java);
+    java.and_then(|child| child.parse().ok()).unwrap_or(pid)
+}
+
+/// One line for the person at the terminal.
+#[expect(clippy::print_stderr, reason = "progress of a command line program")]
+pub(crate) fn eprintln_line(text: &str) {
+    eprintln!("{text}");
+}
