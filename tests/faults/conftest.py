@@ -1,0 +1,61 @@
+"""Fixtures of the fault tests: a place for data, a broker that is always ended, figures at the end."""
+
+import random
+import sys
+import pathlib
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from broker import Broker  # noqa: E402
+from loop_disk import LoopDisk, why_not  # noqa: E402
+
+
+@pytest.fixture
+def seeded(request):
+    """The randomness of one test; its seed is in the report of a failure."""
+    seed = int(request.config.getoption("--seed") or random.SystemRandom().randrange(1 << 32))
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", help="seed of the random moments, printed by each failing test")
+    parser.addoption("--cycles", type=int, help="cycles of kill and power cut instead of 100 and 30")
+
+
+@pytest.fixture
+def start_broker(tmp_path):
+    """Makes brokers and kills those that are left when the test ends."""
+    made = []
+
+    def make(data=None, flags=()):
+        broker = Broker(data or tmp_path / "data", tmp_path / f"broker-{len(made)}.log", flags)
+        made.append(broker)
+        broker.start()
+        return broker
+
+    yield make
+    for broker in made:
+        if broker.process is not None and broker.is_running():
+            broker.kill()
+        print(broker.log())
+
+
+@pytest.fixture
+def loop_disk(tmp_path, start_broker):
+    """Makes small disks and unmounts them after the brokers that the test started are gone."""
+    made = []
+
+    def make(megabytes):
+        reason = why_not()
+        if reason:
+            pytest.skip(reason)
+        disk = LoopDisk(tmp_path, megabytes)
+        made.append(disk)
+        return disk
+
+    yield make
+    for disk in made:
+        disk.detach()
