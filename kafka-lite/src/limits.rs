@@ -23,3 +23,32 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 32 << 20;
 pub const RECORD_ERRORS_MAX: usize = 64;
 
 const _: () = assert!(DECOMPRESSION_FLOOR_BYTES <= DECOMPRESSED_BATCH_BYTES_MAX);
+
+/// Largest frame, in bytes after the length prefix, accepted before the first valid request of a
+/// connection. A stranger cannot make us reserve more. Beyond it: error, the connection closes.
+pub const FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST: usize = 64 * 1024;
+
+/// Default of the largest frame, in bytes after the length prefix, on an accepted connection.
+/// Beyond the configured value: error, the connection closes.
+pub const FRAME_BYTES_MAX_DEFAULT: usize = 8 * 1024 * 1024;
+
+/// Smallest request frame: key, version, correlation id, and the length of the client id.
+pub const REQUEST_FRAME_BYTES_MIN: usize = 10;
+
+/// Smallest response frame: the correlation id.
+pub const RESPONSE_FRAME_BYTES_MIN: usize = 4;
+
+/// Heap that one decoded message may ask for, in bytes, over all of its arrays together.
+/// An element of one or two bytes on the wire can be a hundred in memory; this caps the sum.
+/// Beyond it: error. Room for metadata of about 100,000 partitions.
+pub const DECODED_HEAP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest string of the 2-byte length form, in bytes. Longer: refused when encoding.
+pub const SHORT_STRING_BYTES_MAX: usize = 32_767;
+
+/// Record data of at least this many bytes goes into a reply by reference; less is copied,
+/// because a piece of its own costs more in `writev` than the copy.
+pub const SPLICE_BYTES_MIN: usize = 512;
+
+const _: () = assert!(FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST <= FRAME_BYTES_MAX_DEFAULT);
+const _: () = assert!(REQUEST_FRAME_BYTES_MIN <= FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST);
