@@ -12,6 +12,7 @@ pub mod api;
 pub mod error;
 pub mod error_code;
 pub mod frame;
+pub mod group;
 pub mod header;
 pub mod limits;
 pub mod primitive;
