@@ -11,11 +11,7 @@
 pub(crate) mod table;
 
 #[cfg(test)]
-mod hostile_tests;
-#[cfg(test)]
-mod oracle_tests;
-#[cfg(test)]
-mod section_8_tests;
+mod tests;
 
 use crate::error::{DecodeError, EncodeError};
 use crate::header::RequestHeader;

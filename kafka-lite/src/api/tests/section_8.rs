@@ -6,18 +6,18 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::api_versions::{
+use crate::api::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, advertised, check_client_software,
     encode_unsupported_version,
 };
-use super::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
-use super::metadata::{MetadataRequest, MetadataRequestTopic};
-use super::offset_commit::{
+use crate::api::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+use crate::api::metadata::{MetadataRequest, MetadataRequestTopic};
+use crate::api::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use super::offset_fetch::OffsetFetchRequest;
-use super::sync_group::SyncGroupResponse;
-use super::{ApiKey, decode_body, encode_request, encode_response};
+use crate::api::offset_fetch::OffsetFetchRequest;
+use crate::api::sync_group::SyncGroupResponse;
+use crate::api::{ApiKey, decode_body, encode_request, encode_response};
 use crate::error_code::ErrorCode;
 use crate::header::{RequestHeader, Support};
 use crate::primitive::RecordData;
@@ -262,7 +262,7 @@ fn section_8_21_a_known_tag_must_have_the_size_that_it_says() {
     let start = [&[255; 4][..], &[0; 12], &[0; 1], &[0; 8], &[1, 1, 1]].concat();
     let decode = |tagged: &[u8]| {
         let body = [&start, tagged].concat();
-        decode_body::<super::fetch::FetchRequest<'_>>(12, &body)
+        decode_body::<crate::api::fetch::FetchRequest<'_>>(12, &body)
             .map(|request| request.cluster_id.map(Cow::into_owned))
     };
     assert_eq!(decode(&[1, 0, 2, 2, b'c']), Ok(Some("c".to_owned())));
@@ -328,7 +328,7 @@ fn fetched_records_reach_the_frame_without_a_copy() {
 
 #[test]
 fn produced_records_are_a_part_of_the_frame() {
-    use super::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+    use crate::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
     let partition = PartitionProduceData {
         index: 0,
         records: Some(&[5; 300]),

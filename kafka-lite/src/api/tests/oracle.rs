@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-use super::{ApiKey, Request, Response};
+use crate::api::{ApiKey, Request, Response};
 use crate::header::{RequestHeader, Support, decode_response_header};
 use crate::primitive::sample::Generator;
 

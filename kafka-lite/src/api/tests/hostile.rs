@@ -5,7 +5,7 @@
 //!                   stay in proportion to its size. All heap of a decoded message is in arrays,
 //!                   and all arrays are charged to the decoder before they are allocated.
 
-use super::{ApiKey, Request, Response};
+use crate::api::{ApiKey, Request, Response};
 use crate::error::DecodeError;
 use crate::limits::DECODED_HEAP_BYTES_MAX;
 use crate::primitive::sample::Generator;
