@@ -6,4 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod aligned_buffer;
+pub mod cache;
 pub mod disk;
+pub mod disk_budget;
+pub mod error;
+mod index;
+pub mod limits;
+mod lru;
+mod permits;
+pub mod segment;
+#[cfg(test)]
+mod testing;
