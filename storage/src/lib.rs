@@ -4,16 +4,36 @@
 //! What it is not    knows neither sockets nor monoio nor Raft's rules.
 //! Reading order     [`disk`], then the journal, then the partition log.
 #![forbid(unsafe_code)]
+#![expect(dead_code, reason = "write-back and large appends call them")]
 
 pub mod aligned_buffer;
 pub mod cache;
+mod checkpoint;
 pub mod disk;
 pub mod disk_budget;
+pub mod engine;
 pub mod error;
+mod errors;
+mod events;
 mod index;
+pub mod journal;
 pub mod limits;
+mod log_key;
 mod lru;
+mod notify;
+mod options;
+pub mod partition;
 mod permits;
 pub mod segment;
+mod side_table;
 #[cfg(test)]
 mod testing;
+
+pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker};
+pub use errors::{AppendError, ChangeError, OpenError, ReadError};
+pub use events::LogEvents;
+pub use journal::JournalStats;
+pub use log_key::LogKey;
+pub use options::{LogConfig, Options};
+pub use partition::{AppendedEntry, Entry, PartitionLog};
+pub use side_table::{SideEntry, SideKind, SideTable};

@@ -1,0 +1,234 @@
+//! Replay: what the checkpoint and the journal say about each log, before segments are looked at.
+//!
+//! What it is        a state machine over entries in the order of their commits; no I/O.
+//! What it is not    the last word: candidates become records only if they continue the segments
+//!                   without gap.
+//! Invariants        1. later entries win over earlier ones and over the checkpoint.
+//! Source            docs/formats/journal.md "Recovery"; decision 2026-11-23 "one gateway".
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kafka_lite::record_batch::BatchHeader;
+
+use crate::checkpoint::{Checkpoint, LogCheckpoint};
+use crate::journal::format::{FoundCommit, JournalEntry, decode_entry};
+use crate::log_key::LogKey;
+use crate::partition::append_buffer::SharedBlock;
+use crate::side_table::{SideEntry, SideTable};
+
+/// A batch of the journal that may belong to the end of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) header: BatchHeader,
+    pub(crate) commit: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What is known of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplayedLog {
+    pub(crate) checkpoint: LogCheckpoint,
+    pub(crate) candidates: Vec<Candidate>,
+    /// The segments hold everything below, said after the checkpoint.
+    pub(crate) marked_end_offset: i64,
+    /// A cut whose execution in the segments is not recorded: first offset to remove.
+    pub(crate) open_cut: Option<i64>,
+    /// The journal mentions entries of the log, so its segments are looked at.
+    pub(crate) mentioned: bool,
+    /// Highest offset and index that any entry spoke of (exclusive).
+    pub(crate) seen_end: i64,
+}
+
+/// All logs and cursors of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    pub(crate) logs: BTreeMap<u32, ReplayedLog>,
+    pub(crate) deleted: Vec<(LogKey, String)>,
+    pub(crate) cursors: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) next_slot: u32,
+    block: SharedBlock,
+}
+
+impl Replay {
+    /// Starts from a checkpoint, or from nothing.
+    pub(crate) fn new(checkpoint: Option<Checkpoint>) -> Self {
+        let Some(checkpoint) = checkpoint else {
+            return Self::default();
+        };
+        let logs = checkpoint.logs.into_iter();
+        Self {
+            logs: logs.map(|log| (log.slot, ReplayedLog::new(log))).collect(),
+            deleted: Vec::new(),
+            cursors: checkpoint.cursors.into_iter().collect(),
+            next_slot: checkpoint.next_slot,
+            block: SharedBlock::default(),
+        }
+    }
+
+    /// Takes all entries of a commit; false when they do not decode.
+    pub(crate) fn handle_commit(&mut self, commit: &FoundCommit<'_>) -> bool {
+        let mut body = commit.body;
+        for _ in 0..commit.header.entry_count {
+            let Some((slot, entry)) = decode_entry(&mut body) else {
+                return false;
+            };
+            if !self.handle_entry(commit.header.number, slot, entry) {
+                return false;
+            }
+        }
+        body.is_empty()
+    }
+
+    fn handle_entry(&mut self, commit: u64, slot: u32, entry: JournalEntry<'_>) -> bool {
+        match entry {
+            JournalEntry::Cursor { key, value } => {
+                if value.is_empty() {
+                    self.cursors.remove(key);
+                } else {
+                    self.cursors.insert(key.to_vec(), value.to_vec());
+                }
+                return true;
+            }
+            JournalEntry::Created { key, name } => {
+                self.next_slot = self.next_slot.max(slot.saturating_add(1));
+                self.logs
+                    .entry(slot)
+                    .or_insert_with(|| ReplayedLog::created(slot, key, name));
+                return true;
+            }
+            JournalEntry::Deleted => {
+                if let Some(log) = self.logs.remove(&slot) {
+                    self.deleted.push((log.checkpoint.key, log.checkpoint.name));
+                }
+                return true;
+            }
+            JournalEntry::Append { .. }
+            | JournalEntry::Side { .. }
+            | JournalEntry::HardState { .. }
+            | JournalEntry::Truncate { .. }
+            | JournalEntry::TruncateDone { .. }
+            | JournalEntry::LogStart { .. }
+            | JournalEntry::Mark { .. } => {}
+        }
+        match self.logs.get_mut(&slot) {
+            Some(log) => log.handle_entry(commit, entry, &mut self.block),
+            // Entries of a log that was deleted before the checkpoint.
+            None => true,
+        }
+    }
+}
+
+impl ReplayedLog {
+    fn new(checkpoint: LogCheckpoint) -> Self {
+        Self {
+            marked_end_offset: checkpoint.segments_end_offset,
+            seen_end: checkpoint.segments_end_offset,
+            checkpoint,
+            candidates: Vec::new(),
+            open_cut: None,
+            mentioned: false,
+        }
+    }
+
+    fn created(slot: u32, key: LogKey, name: &str) -> Self {
+        Self::new(LogCheckpoint {
+            slot,
+            key,
+            name: name.to_owned(),
+            term: 0,
+            vote: None,
+            side: SideTable::default(),
+            log_start_offset: 0,
+            segments_end_offset: 0,
+            last_segment: None,
+            halted: false,
+        })
+    }
+
+    fn handle_entry(
+        &mut self,
+        commit: u64,
+        entry: JournalEntry<'_>,
+        block: &mut SharedBlock,
+    ) -> bool {
+        match entry {
+            JournalEntry::Append { batches, .. } => {
+                self.mentioned = true;
+                return self.handle_batches(commit, batches, block);
+            }
+            JournalEntry::Side {
+                index,
+                offset,
+                term,
+                kind,
+                payload,
+            } => {
+                self.mentioned = true;
+                self.checkpoint.side.truncate_from(index);
+                self.checkpoint.side.push(SideEntry {
+                    index,
+                    offset,
+                    term,
+                    kind,
+                    payload: payload.to_vec(),
+                });
+                self.seen_end = self.seen_end.max(offset);
+            }
+            JournalEntry::HardState { term, vote } => {
+                self.checkpoint.term = term;
+                self.checkpoint.vote = vote;
+            }
+            JournalEntry::Truncate {
+                from_index,
+                end_offset,
+            } => {
+                self.mentioned = true;
+                self.checkpoint.side.truncate_from(from_index);
+                self.candidates
+                    .retain(|candidate| candidate.header.last_offset() < end_offset);
+                self.marked_end_offset = self.marked_end_offset.min(end_offset);
+                self.open_cut = Some(self.open_cut.unwrap_or(i64::MAX).min(end_offset));
+                self.seen_end = end_offset;
+            }
+            JournalEntry::TruncateDone { .. } => self.open_cut = None,
+            JournalEntry::LogStart { offset } => {
+                self.checkpoint.log_start_offset = self.checkpoint.log_start_offset.max(offset);
+            }
+            JournalEntry::Mark { end_offset } => {
+                self.mentioned = true;
+                self.marked_end_offset = end_offset;
+                self.seen_end = self.seen_end.max(end_offset);
+            }
+            JournalEntry::Cursor { .. } | JournalEntry::Created { .. } | JournalEntry::Deleted => {}
+        }
+        true
+    }
+
+    fn handle_batches(&mut self, commit: u64, mut batches: &[u8], block: &mut SharedBlock) -> bool {
+        while !batches.is_empty() {
+            let Ok(header) = BatchHeader::decode(batches) else {
+                return false;
+            };
+            let Some((batch, rest)) = batches.split_at_checked(header.size_bytes) else {
+                return false;
+            };
+            batches = rest;
+            self.seen_end = self.seen_end.max(header.next_offset());
+            // Later bytes of an offset win over earlier ones.
+            while let Some(last) = self.candidates.last()
+                && last.header.last_offset() >= header.base_offset
+            {
+                self.candidates.pop();
+            }
+            if header.last_offset() >= self.checkpoint.segments_end_offset {
+                self.candidates.push(Candidate {
+                    header,
+                    commit,
+                    bytes: block.copy(batch),
+                });
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,51 @@
+//! Figures of one engine for metrics.
+
+use std::time::Duration;
+
+use crate::disk::{Clock, Disk};
+use crate::engine::Engine;
+use crate::journal::JournalStats;
+
+/// A snapshot of an engine's counters; counts and bytes since the start, the rest as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Commits, their bytes and times.
+    pub journal: JournalStats,
+    /// Commits that wait or are in flight.
+    pub queue_depth: usize,
+    /// Bytes that the ring can still take.
+    pub ring_free_bytes: u64,
+    /// Bytes in append buffers.
+    pub append_buffer_bytes: usize,
+    /// The most there ever were.
+    pub append_buffer_bytes_maximum: usize,
+    /// What they may hold.
+    pub append_buffer_budget_bytes: usize,
+    /// Memory of the journal's commit buffers.
+    pub journal_buffer_bytes: usize,
+    /// Logs.
+    pub logs: usize,
+}
+
+impl<D: Disk, C: Clock> Engine<D, C> {
+    /// The engine's figures now.
+    pub fn stats(&self) -> EngineStats {
+        let shared = &self.shared;
+        let (bytes, maximum) = shared.buffered();
+        EngineStats {
+            journal: shared.journal.stats(),
+            queue_depth: shared.journal.depth(),
+            ring_free_bytes: shared.journal.with_ring(|ring| ring.free_bytes()),
+            append_buffer_bytes: bytes,
+            append_buffer_bytes_maximum: maximum,
+            append_buffer_budget_bytes: shared.options.append_buffer_bytes,
+            journal_buffer_bytes: shared.journal.memory_bytes(),
+            logs: shared.logs.borrow().len(),
+        }
+    }
+
+    /// Sets a function that is told the duration of each journal commit (for a histogram).
+    pub fn set_commit_hook(&self, hook: fn(Duration)) {
+        self.shared.journal.set_commit_hook(hook);
+    }
+}

@@ -1,0 +1,222 @@
+//! The ring: which file and position the next commit takes.
+//!
+//! What it is        bookkeeping of the ring's files; no I/O.
+//! Invariants        1. a commit never spans two files. 2. a file is reused only when every commit
+//!                   in it is
+//!                   below `free_below`. 3. a commit is placed only where the file is zeroed.
+
+/// One file of the ring.
+#[derive(Clone, Debug)]
+pub(crate) struct RingFile<F> {
+    /// Number in the file's name.
+    pub(crate) index: u32,
+    pub(crate) file: F,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// Bytes from the start that are allocated and written.
+    pub(crate) zeroed_end: u64,
+    /// Last commit in the file; 0 for none.
+    pub(crate) last_commit: u64,
+}
+
+/// All files of one shard's ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring<F> {
+    files: Vec<RingFile<F>>,
+    /// Place in `files` of the one being written.
+    current: usize,
+    position: u64,
+    /// Commits below this number are no longer needed.
+    free_below: u64,
+    files_maximum: usize,
+    file_bytes: u64,
+}
+
+/// Where a commit goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<F> {
+    pub(crate) file: F,
+    pub(crate) position: u64,
+}
+
+impl<F: Clone> Ring<F> {
+    /// A ring over `files`; writing goes on in `files[current]` at `position`.
+    pub(crate) fn new(
+        files: Vec<RingFile<F>>,
+        (current, position): (usize, u64),
+        free_below: u64,
+        files_maximum: usize,
+        file_bytes: u64,
+    ) -> Self {
+        Self {
+            files,
+            current,
+            position,
+            free_below,
+            files_maximum,
+            file_bytes,
+        }
+    }
+
+    /// Takes `bytes` (a multiple of the block) for commit `number`; `None` when the ring has no
+    /// place now.
+    pub(crate) fn place(&mut self, number: u64, bytes: u64) -> Option<Place<F>> {
+        let fits = self
+            .files
+            .get(self.current)
+            .is_some_and(|file| self.position + bytes <= file.bytes);
+        if !fits {
+            let next = self.next_free(bytes)?;
+            self.current = next;
+            self.position = 0;
+        }
+        let position = self.position;
+        let file = self.files.get_mut(self.current)?;
+        if position + bytes > file.zeroed_end {
+            return None;
+        }
+        file.last_commit = number;
+        self.position += bytes;
+        Some(Place {
+            file: file.file.clone(),
+            position,
+        })
+    }
+
+    fn next_free(&self, bytes: u64) -> Option<usize> {
+        self.files
+            .iter()
+            .enumerate()
+            .find(|(place, file)| {
+                *place != self.current && file.last_commit < self.free_below && file.bytes >= bytes
+            })
+            .map(|(place, _)| place)
+    }
+
+    /// Forgets the commits below `number`.
+    pub(crate) fn free_below(&mut self, number: u64) {
+        self.free_below = self.free_below.max(number);
+    }
+
+    /// Bytes that commits can still take, files that may yet be created included.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let rest = self
+            .files
+            .get(self.current)
+            .map_or(0, |file| file.bytes.saturating_sub(self.position));
+        let free: u64 = self.free_files().map(|file| file.bytes).sum();
+        let missing = self.files_maximum.saturating_sub(self.files.len());
+        rest + free + self.file_bytes * missing as u64
+    }
+
+    /// Bytes of the whole ring when all its files exist.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let missing = self.files_maximum.saturating_sub(self.files.len());
+        self.files.iter().map(|file| file.bytes).sum::<u64>() + self.file_bytes * missing as u64
+    }
+
+    fn free_files(&self) -> impl Iterator<Item = &RingFile<F>> {
+        self.files
+            .iter()
+            .enumerate()
+            .filter(|(place, file)| *place != self.current && file.last_commit < self.free_below)
+            .map(|(_, file)| file)
+    }
+
+    /// Number of the file to create next: when none is free and the current one is half full.
+    pub(crate) fn wants_file(&self) -> Option<u32> {
+        let half_full = self
+            .files
+            .get(self.current)
+            .is_none_or(|file| self.position * 2 >= file.bytes);
+        let may_grow = self.files.len() < self.files_maximum;
+        if !half_full || !may_grow || self.free_files().next().is_some() {
+            return None;
+        }
+        (0_u32..).find(|index| !self.files.iter().any(|file| file.index == *index))
+    }
+
+    /// Adds a created file; what is not yet zeroed is not used.
+    pub(crate) fn add_file(&mut self, file: RingFile<F>) {
+        self.files.push(file);
+    }
+
+    /// The next piece to zero: file, position and its index in the ring.
+    pub(crate) fn wants_zeros(&self) -> Option<(F, u64, u64, u32)> {
+        self.files
+            .iter()
+            .find(|file| file.zeroed_end < file.bytes)
+            .map(|file| (file.file.clone(), file.zeroed_end, file.bytes, file.index))
+    }
+
+    /// Notes that file `index` is zeroed up to `end`.
+    pub(crate) fn set_zeroed(&mut self, index: u32, end: u64) {
+        if let Some(file) = self.files.iter_mut().find(|file| file.index == index) {
+            file.zeroed_end = end;
+        }
+    }
+
+    /// The commit number up to which (inclusive) logs must be written back so that the oldest used
+    /// file
+    /// becomes free; `None` when only the current file is in use.
+    pub(crate) fn oldest_used_last_commit(&self) -> Option<u64> {
+        self.files
+            .iter()
+            .enumerate()
+            .filter(|(place, file)| *place != self.current && file.last_commit >= self.free_below)
+            .map(|(_, file)| file.last_commit)
+            .min()
+    }
+
+    /// Position in the current file and its number: where the next commit most likely goes.
+    pub(crate) fn position(&self) -> (u32, u64) {
+        let index = self.files.get(self.current).map_or(0, |file| file.index);
+        (index, self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ring, RingFile};
+
+    fn file(index: u32) -> RingFile<u32> {
+        RingFile {
+            index,
+            file: index,
+            bytes: 4096,
+            zeroed_end: 4096,
+            last_commit: 0,
+        }
+    }
+
+    #[test]
+    fn a_file_is_reused_only_after_its_commits_are_freed() {
+        let mut ring = Ring::new(vec![file(0), file(1)], (0, 0), 1, 2, 4096);
+        let places: Vec<_> = (1..=4)
+            .map(|number| {
+                ring.place(number, 2048)
+                    .map(|place| (place.file, place.position))
+            })
+            .collect();
+        assert_eq!(
+            places,
+            [Some((0, 0)), Some((0, 2048)), Some((1, 0)), Some((1, 2048))]
+        );
+        assert!(ring.place(5, 2048).is_none());
+        ring.free_below(2);
+        assert!(ring.place(5, 2048).is_none(), "commit 2 is still needed");
+        ring.free_below(3);
+        assert_eq!(ring.place(5, 2048).map(|place| place.file), Some(0));
+    }
+
+    #[test]
+    fn a_commit_waits_for_zeros() {
+        let mut fresh = file(0);
+        fresh.zeroed_end = 1024;
+        let mut ring = Ring::new(vec![fresh], (0, 0), 1, 1, 4096);
+        assert!(ring.place(1, 2048).is_none());
+        ring.set_zeroed(0, 2048);
+        assert!(ring.place(1, 2048).is_some());
+        assert_eq!(ring.free_bytes(), 2048);
+    }
+}

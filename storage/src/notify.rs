@@ -1,0 +1,128 @@
+//! Waking the futures of one thread: a counter of changes and an asynchronous lock.
+//!
+//! What it is        the few waiting primitives that the engine needs on any single-threaded
+//!                   executor.
+//! What it is not    thread-safe; fair to more than dozens of waiters.
+//! Invariants        1. a change between [`Changes::seen`] and [`Changes::after`] is never missed.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// A counter that futures wait on until it has moved.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    count: Cell<u64>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Changes {
+    /// The count to pass to [`Changes::after`]; take it before looking at the condition.
+    pub(crate) fn seen(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// Moves the counter and wakes every waiter.
+    pub(crate) fn notify(&self) {
+        self.count.set(self.count.get().wrapping_add(1));
+        if self.wakers.borrow().is_empty() {
+            return;
+        }
+        let wakers = self.wakers.take();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Waits until the counter differs from `seen`.
+    pub(crate) async fn after(&self, seen: u64) {
+        poll_fn(|context| {
+            if self.count.get() != seen {
+                return Poll::Ready(());
+            }
+            let mut wakers = self.wakers.borrow_mut();
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A lock whose waiters are futures; held across awaits, unlike a `RefCell` borrow.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    taken: Cell<bool>,
+    changes: Changes,
+}
+
+impl Gate {
+    /// Waits until nobody holds the gate and takes it.
+    pub(crate) async fn enter(self: &Rc<Self>) -> GateGuard {
+        loop {
+            let seen = self.changes.seen();
+            if let Some(guard) = self.try_enter() {
+                return guard;
+            }
+            self.changes.after(seen).await;
+        }
+    }
+
+    /// Takes the gate when nobody holds it.
+    pub(crate) fn try_enter(self: &Rc<Self>) -> Option<GateGuard> {
+        if self.taken.replace(true) {
+            return None;
+        }
+        Some(GateGuard {
+            gate: Rc::clone(self),
+        })
+    }
+}
+
+/// Proof that the gate is held; dropping it opens the gate.
+#[derive(Debug)]
+pub(crate) struct GateGuard {
+    gate: Rc<Gate>,
+}
+
+impl Drop for GateGuard {
+    fn drop(&mut self) {
+        self.gate.taken.set(false);
+        self.gate.changes.notify();
+    }
+}
+
+/// Runs all futures to their end, `width` at a time, and returns their results in order.
+pub(crate) async fn join_all<F: Future>(futures: Vec<F>, width: usize) -> Vec<F::Output> {
+    let mut results = Vec::with_capacity(futures.len());
+    let mut waiting = futures.into_iter();
+    loop {
+        let mut group: Vec<Pin<Box<F>>> = waiting.by_ref().take(width).map(Box::pin).collect();
+        if group.is_empty() {
+            return results;
+        }
+        let mut outputs: Vec<Option<F::Output>> = group.iter().map(|_| None).collect();
+        poll_fn(|context| {
+            let mut pending = false;
+            for (future, output) in group.iter_mut().zip(outputs.iter_mut()) {
+                if output.is_some() {
+                    continue;
+                }
+                match pin!(future).poll(context) {
+                    Poll::Ready(value) => *output = Some(value),
+                    Poll::Pending => pending = true,
+                }
+            }
+            if pending {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        results.extend(outputs.into_iter().flatten());
+    }
+}

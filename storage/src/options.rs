@@ -1,0 +1,107 @@
+//! What the owner of an engine chooses.
+
+use std::time::Duration;
+
+use crate::journal::limits;
+
+/// Settings of one engine (one shard); sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Number of this shard, from 0.
+    pub shard: u32,
+    /// Files of the journal's ring.
+    pub ring_files: usize,
+    /// Length of one file of the ring.
+    pub ring_file_bytes: u64,
+    /// Largest commit; at most [`limits::COMMIT_BYTES_MAXIMUM`].
+    pub commit_bytes: u32,
+    /// Commits in flight at once, 1 or 2.
+    pub commits_in_flight: usize,
+    /// Minimum pause between the starts of two commits; zero for none.
+    pub commit_interval: Duration,
+    /// Batches of at least this size go straight into the segment.
+    pub direct_bytes: usize,
+    /// Bytes of direct appends that may wait or be in flight.
+    pub bulk_bytes: usize,
+    /// Bytes that all append buffers of the shard may hold.
+    pub append_buffer_bytes: usize,
+    /// Bytes at which one log's append buffer is written back.
+    pub log_buffer_bytes: usize,
+    /// Segment writers that work at the same time.
+    pub segment_writers: usize,
+    /// Acknowledge at once and store nothing: the control of the benchmark.
+    pub store_nothing: bool,
+}
+
+impl Options {
+    /// The settings of a gateway with an SD card or eMMC.
+    pub fn gateway(shard: u32) -> Self {
+        Self {
+            shard,
+            ring_files: 4,
+            ring_file_bytes: 4 * 1024 * 1024,
+            commit_bytes: 256 * 1024,
+            commits_in_flight: 1,
+            commit_interval: Duration::ZERO,
+            direct_bytes: 64 * 1024,
+            bulk_bytes: 8 * 1024 * 1024,
+            append_buffer_bytes: 16 * 1024 * 1024,
+            log_buffer_bytes: 256 * 1024,
+            segment_writers: 4,
+            store_nothing: false,
+        }
+    }
+
+    /// The settings of a server with NVMe disks.
+    pub fn server(shard: u32) -> Self {
+        Self {
+            ring_file_bytes: 64 * 1024 * 1024,
+            commit_bytes: limits::COMMIT_BYTES_MAXIMUM,
+            commits_in_flight: 2,
+            bulk_bytes: 64 * 1024 * 1024,
+            append_buffer_bytes: 128 * 1024 * 1024,
+            log_buffer_bytes: 1024 * 1024,
+            segment_writers: 16,
+            ..Self::gateway(shard)
+        }
+    }
+
+    /// Brings settings into the bounds that the engine relies on.
+    pub(crate) fn checked(mut self) -> Self {
+        self.commit_bytes = self
+            .commit_bytes
+            .clamp(limits::COMMIT_BYTES_MINIMUM, limits::COMMIT_BYTES_MAXIMUM);
+        self.commits_in_flight = self
+            .commits_in_flight
+            .clamp(1, limits::COMMITS_IN_FLIGHT_MAXIMUM);
+        self.ring_files = self.ring_files.max(2);
+        let file_bytes = self.ring_file_bytes.max(u64::from(self.commit_bytes) * 2);
+        self.ring_file_bytes = file_bytes.next_multiple_of(4096);
+        self.direct_bytes = self.direct_bytes.min(self.commit_bytes as usize >> 1);
+        self.segment_writers = self.segment_writers.max(1);
+        self
+    }
+
+    /// The directory of this shard's journal, relative to the data directory.
+    pub(crate) fn journal_directory(&self) -> String {
+        format!("journal/shard-{:03}", self.shard)
+    }
+}
+
+/// Settings of one log, from the topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is closed before it grows beyond this.
+    pub segment_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 16 * 1024 * 1024,
+            index_interval_bytes: 4096,
+        }
+    }
+}

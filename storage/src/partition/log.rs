@@ -1,0 +1,334 @@
+//! The handle of one log: append, read, side table, bounds.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_lite::record_batch::BatchHeader;
+
+use crate::disk::{Clock, Disk};
+use crate::engine::Shared;
+use crate::errors::{AppendError, ReadError};
+use crate::journal::Release;
+use crate::journal::format::JournalEntry;
+use crate::journal::limits;
+use crate::log_key::LogKey;
+use crate::options::LogConfig;
+use crate::partition::append_buffer::BufferedBatch;
+use crate::partition::durable::Awaits;
+use crate::partition::state::{Log, LogState};
+use crate::side_table::{SideEntry, SideKind, SideTable};
+
+/// What is appended.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// One record batch; it covers as many indices as `last_offset_delta + 1`.
+    Batch {
+        /// The batch as it came; base offset and leader epoch are written by the log.
+        bytes: Bytes,
+        /// Raft index of its first record; must be the log's next index.
+        first_index: u64,
+        /// Term of the entry.
+        term: u32,
+    },
+    /// A side entry; it covers one index and no offset.
+    Side {
+        /// Raft index; must be the log's next index.
+        index: u64,
+        /// Term of the entry.
+        term: u32,
+        /// What it says.
+        kind: SideKind,
+        /// Bytes that only `replication` reads.
+        payload: Bytes,
+    },
+}
+
+/// Where an entry went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendedEntry {
+    /// Offset of the first record; for a side entry the log end offset.
+    pub base_offset: i64,
+    /// Log end offset after the entry (exclusive).
+    pub log_end_offset: i64,
+    /// Raft index of the last record or of the side entry.
+    pub last_index: u64,
+}
+
+/// The log of one partition; clones share it.
+pub struct PartitionLog<D: Disk, C: Clock> {
+    pub(crate) shared: Rc<Shared<D, C>>,
+    pub(crate) log: Rc<Log>,
+}
+
+impl<D: Disk, C: Clock> Clone for PartitionLog<D, C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Rc::clone(&self.shared),
+            log: Rc::clone(&self.log),
+        }
+    }
+}
+
+impl<D: Disk, C: Clock> std::fmt::Debug for PartitionLog<D, C> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.log.fmt(formatter)
+    }
+}
+
+impl<D: Disk, C: Clock> PartitionLog<D, C> {
+    /// Appends an entry. It is durable when `LogEvents::handle_persisted` reports its index.
+    ///
+    /// # Errors
+    /// [`AppendError::NoRoom`]: wait with `Engine::wait_room` and try again; every other error is
+    /// final for
+    /// this entry. Nothing is kept of an entry that was refused.
+    ///
+    /// # Panics
+    /// When index or term do not follow the log's last entry: the caller's Raft state is not this
+    /// log's.
+    pub fn append(&self, entry: Entry) -> Result<AppendedEntry, AppendError> {
+        match entry {
+            Entry::Batch {
+                bytes,
+                first_index,
+                term,
+            } => self.append_batch(&bytes, first_index, term),
+            Entry::Side {
+                index,
+                term,
+                kind,
+                payload,
+            } => self.append_side(index, term, kind, &payload),
+        }
+    }
+
+    fn append_batch(
+        &self,
+        bytes: &Bytes,
+        first_index: u64,
+        term: u32,
+    ) -> Result<AppendedEntry, AppendError> {
+        let header =
+            BatchHeader::decode(bytes).map_err(|_| AppendError::Malformed("no record batch"))?;
+        if header.size_bytes != bytes.len() || header.last_offset_delta < 0 {
+            return Err(AppendError::Malformed("not exactly one record batch"));
+        }
+        self.shared.check_open()?;
+        let mut state = self.log.state.borrow_mut();
+        check_next(&state, first_index, term)?;
+        let base_offset = state.log_end_offset;
+        let last_offset = base_offset + i64::from(header.last_offset_delta);
+        let buffered = self.journal_batch(&header, bytes, first_index, (base_offset, term))?;
+        let commit = buffered.commit;
+        if self.shared.options.store_nothing {
+            state.segments_end_offset = last_offset + 1;
+            state.log_start_offset = last_offset + 1;
+        } else {
+            self.shared.add_buffered(buffered.bytes.len());
+            if state.buffer.oldest_commit().is_none() {
+                self.shared.note_dirty(commit, self.log.slot);
+            }
+            state.buffer.push(buffered);
+        }
+        state.log_end_offset = last_offset + 1;
+        state.max_timestamp = state.max_timestamp.max(Some(header.max_timestamp));
+        let last_index = state.next_index() - 1;
+        state.durable.push(last_index, term, Awaits::Commit(commit));
+        Ok(AppendedEntry {
+            base_offset,
+            log_end_offset: state.log_end_offset,
+            last_index,
+        })
+    }
+
+    /// Copies the batch into the shared block and queues it for the journal.
+    fn journal_batch(
+        &self,
+        header: &BatchHeader,
+        bytes: &Bytes,
+        first_index: u64,
+        (base_offset, term): (i64, u32),
+    ) -> Result<BufferedBatch, AppendError> {
+        if !self.shared.has_room(bytes.len()) {
+            return Err(AppendError::NoRoom);
+        }
+        let copied = if self.shared.options.store_nothing {
+            Bytes::new()
+        } else {
+            self.shared
+                .block
+                .borrow_mut()
+                .copy_patched(bytes, base_offset, term)
+        };
+        let entry = JournalEntry::Append {
+            first_index,
+            batches: &copied,
+        };
+        let commit = self
+            .shared
+            .journal
+            .add(self.log.slot, &entry, Some(self.release()), false)
+            .map_err(|_| AppendError::NoRoom)?;
+        Ok(BufferedBatch {
+            base_offset,
+            last_offset: base_offset + i64::from(header.last_offset_delta),
+            max_timestamp: header.max_timestamp,
+            term,
+            commit,
+            head: None,
+            bytes: copied,
+        })
+    }
+
+    fn append_side(
+        &self,
+        index: u64,
+        term: u32,
+        kind: SideKind,
+        payload: &[u8],
+    ) -> Result<AppendedEntry, AppendError> {
+        if payload.len() > limits::SIDE_PAYLOAD_BYTES_MAXIMUM {
+            return Err(AppendError::Malformed("the payload is too long"));
+        }
+        self.shared.check_open()?;
+        let mut state = self.log.state.borrow_mut();
+        check_next(&state, index, term)?;
+        let offset = state.log_end_offset;
+        let entry = JournalEntry::Side {
+            index,
+            offset,
+            term,
+            kind,
+            payload,
+        };
+        let commit = self
+            .shared
+            .journal
+            .add(self.log.slot, &entry, Some(self.release()), true)
+            .map_err(|_| AppendError::NoRoom)?;
+        state.side.push(SideEntry {
+            index,
+            offset,
+            term,
+            kind,
+            payload: payload.to_vec(),
+        });
+        state.durable.push(index, term, Awaits::Commit(commit));
+        Ok(AppendedEntry {
+            base_offset: offset,
+            log_end_offset: offset,
+            last_index: index,
+        })
+    }
+
+    fn release(&self) -> Release {
+        Release::Entries {
+            slot: self.log.slot,
+            commit: 0,
+        }
+    }
+
+    /// Reads whole batches from the one that holds `offset`, below `end_offset`, up to `max_bytes`;
+    /// the first
+    /// one whatever its size if `at_least_one`. The pieces, one after the other, are the batches.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] when `offset` is below the log start offset or above the log end
+    /// offset.
+    pub async fn read(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let state = self.log.state.borrow();
+        if offset < state.log_start_offset || offset > state.log_end_offset {
+            return Err(ReadError::OutOfRange {
+                offset,
+                start: state.log_start_offset,
+                end: state.log_end_offset,
+            });
+        }
+        let mut pieces = Vec::new();
+        state
+            .buffer
+            .read((offset, end_offset), max_bytes, at_least_one, &mut pieces);
+        Ok(pieces)
+    }
+
+    /// Key of the log.
+    pub fn key(&self) -> LogKey {
+        self.log.key
+    }
+
+    /// Topic name.
+    pub fn name(&self) -> &str {
+        &self.log.name
+    }
+
+    /// Number that events use for this log.
+    pub fn slot(&self) -> u32 {
+        self.log.slot
+    }
+
+    /// First offset that can be read (inclusive).
+    pub fn log_start_offset(&self) -> i64 {
+        self.log.state.borrow().log_start_offset
+    }
+
+    /// Offset of the next record (exclusive end).
+    pub fn log_end_offset(&self) -> i64 {
+        self.log.state.borrow().log_end_offset
+    }
+
+    /// Index of the next entry.
+    pub fn next_index(&self) -> u64 {
+        self.log.state.borrow().next_index()
+    }
+
+    /// Term and vote as last given or recovered.
+    pub fn hard_state(&self) -> (u32, Option<i32>) {
+        let state = self.log.state.borrow();
+        (state.term, state.vote)
+    }
+
+    /// Calls `read` with the side table.
+    pub fn with_side_table<T>(&self, read: impl FnOnce(&SideTable) -> T) -> T {
+        read(&self.log.state.borrow().side)
+    }
+
+    /// The answer of OffsetForLeaderEpoch: the largest epoch up to `term` and its end offset
+    /// (exclusive).
+    pub fn end_offset_of_term(&self, term: u32) -> Option<(u32, i64)> {
+        let state = self.log.state.borrow();
+        state.side.end_offset_of_term(term, state.log_end_offset)
+    }
+
+    /// Largest timestamp of any record, ms since 1970; `None` for an empty log.
+    pub fn max_timestamp(&self) -> Option<i64> {
+        self.log.state.borrow().max_timestamp
+    }
+
+    /// Takes new settings; they hold from the next segment on.
+    pub fn apply_config(&self, config: LogConfig) {
+        self.log.state.borrow_mut().config = config;
+    }
+
+    /// Why the log accepts nothing more; `None` while it does.
+    pub fn failure(&self) -> Option<AppendError> {
+        self.log.state.borrow().failure.clone()
+    }
+}
+
+fn check_next(state: &LogState, index: u64, term: u32) -> Result<(), AppendError> {
+    if let Some(failure) = &state.failure {
+        return Err(failure.clone());
+    }
+    assert_eq!(index, state.next_index(), "entries are dense");
+    assert!(
+        state.side.last_term().is_none_or(|last| last <= term),
+        "terms do not fall"
+    );
+    Ok(())
+}
