@@ -24,6 +24,7 @@ mod notify;
 mod options;
 pub mod partition;
 mod permits;
+pub mod retention;
 pub mod segment;
 mod side_table;
 #[cfg(test)]
