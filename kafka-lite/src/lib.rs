@@ -11,9 +11,11 @@
 pub mod api;
 pub mod error;
 pub mod error_code;
+pub mod fetch_session;
 pub mod frame;
 pub mod group;
 pub mod header;
 pub mod limits;
 pub mod primitive;
+pub mod producer;
 pub mod record_batch;

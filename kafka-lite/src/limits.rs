@@ -1,7 +1,8 @@
 //! Bounds of this crate: every count or length that bad input could otherwise choose.
 //!
 //! What it is        constants with unit, reason and what happens at the bound.
-//! What it is not    settings of an operator: those have defaults in `daemon` and are checked there.
+//! What it is not    settings of an operator: those have defaults in `daemon` and are checked
+//!                   there.
 //! Source            design §3 "Memory"; our measurements.
 
 /// Bytes that a decompressed batch may always reach, whatever its compressed size.
@@ -11,12 +12,14 @@ pub const DECOMPRESSION_FLOOR_BYTES: usize = 1 << 20;
 
 /// Times its compressed size that a batch above [`DECOMPRESSION_FLOOR_BYTES`] may grow to.
 ///
-/// Deflate cannot exceed 1,032; what grows more is a bomb or not worth reading. At the bound: refused.
+/// Deflate cannot exceed 1,032; what grows more is a bomb or not worth reading. At the bound:
+/// refused.
 pub const DECOMPRESSION_EXPANSION_MAX: usize = 1_100;
 
 /// Bytes one batch may have after decompression, unless the caller says otherwise.
 ///
-/// Only compacted topics, timestamp searches and readers of records decompress. At the bound: refused.
+/// Only compacted topics, timestamp searches and readers of records decompress. At the bound:
+/// refused.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// Record errors that one refused batch carries back to the client; further ones are not collected.
@@ -52,3 +55,42 @@ pub const SPLICE_BYTES_MIN: usize = 512;
 
 const _: () = assert!(FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST <= FRAME_BYTES_MAX_DEFAULT);
 const _: () = assert!(REQUEST_FRAME_BYTES_MIN <= FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST);
+
+/// Batches remembered per producer and partition for duplicates; as many as a client keeps in
+/// flight.
+///
+/// Part of the protocol: Kafka clients set `max.in.flight.requests.per.connection` to at most 5.
+pub const PRODUCER_BATCHES: usize = 5;
+
+/// Producers remembered per partition, unless the owner gives less.
+///
+/// An entry takes about 200 bytes. At the bound: the least recently used producer is forgotten; if
+/// it writes again, any sequence is accepted.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 1_000;
+
+/// Time after its last append at which a producer is forgotten: Kafka's
+/// `producer.id.expiration.ms`.
+pub const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
+
+/// Producer ids in one durable block, as in Kafka.
+pub const PRODUCER_ID_BLOCK_COUNT: i64 = 1_000;
+
+/// Ids left in the block at hand below which the next block is asked for.
+pub const PRODUCER_IDS_LOW_COUNT: i64 = 100;
+
+/// Fetch sessions per shard: Kafka's `max.incremental.fetch.session.cache.slots` is 1,000 per
+/// broker.
+///
+/// At the bound: an idle or smaller session gives way, else the client gets no session.
+pub const FETCH_SESSIONS_MAX: usize = 1_000;
+
+/// Partitions in all fetch sessions of a shard together; one takes about 200 bytes.
+///
+/// At the bound: no session for a new fetch; a growing session is closed.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 50_000;
+
+/// Time after which an unused session gives way to any new one, and an old one to a larger one.
+pub const FETCH_SESSION_EVICTION_MS: i64 = 120_000;
+
+const _: () = assert!(PRODUCER_IDS_LOW_COUNT < PRODUCER_ID_BLOCK_COUNT);
+const _: () = assert!(FETCH_SESSIONS_MAX <= FETCH_SESSION_PARTITIONS_MAX);

@@ -106,8 +106,9 @@ impl BatchBuilder {
 
     /// Starts a batch that takes the place of the one with this header: compaction's rewrite.
     ///
-    /// Base offset, last offset delta, producer fields, timestamps type and codec are kept, whichever
-    /// records are appended; an empty result is allowed and keeps the producer's last sequence.
+    /// Base offset, last offset delta, producer fields, timestamps type and codec are kept,
+    /// whichever records are appended; an empty result is allowed and keeps the producer's last
+    /// sequence.
     ///
     /// # Errors
     /// [`BuildError::Batch`] for an unknown codec.

@@ -1,13 +1,13 @@
 //! The broker's duties on a produced batch.
 //!
-//! What it is        [`check_produced`]: every rule between the request's bytes and the log, with the
-//!                   Kafka error of each fault.
+//! What it is        [`check_produced`]: every rule between the request's bytes and the log, with
+//!                   the Kafka error of each fault.
 //! What it is not    duplicate and sequence checks (`producer`), authorization, replica counts.
-//! Invariants        1. no decompression and no allocation for a compressed batch of a topic that is
-//!                      not compacted, unless [`RecordWalk::Always`] asks for it.
+//! Invariants        1. no decompression and no allocation for a compressed batch of a topic that
+//!                      is not compacted, unless [`RecordWalk::Always`] asks for it.
 //!                   2. a batch that passes has `records_count` = `last_offset_delta` + 1 ≥ 1.
-//! Source            Kafka 4.3 `ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords`,
-//!                   `LogValidator`.
+//! Source            Kafka 4.3 `ProduceRequest.validateRecords`,
+//!                   `UnifiedLog.analyzeAndValidateRecords`, `LogValidator`.
 
 use thiserror::Error;
 
@@ -17,6 +17,7 @@ use super::header::{BatchHeader, TimestampType};
 use super::patch::{set_log_append_time, set_max_timestamp};
 use super::record::Record;
 use super::view::{BatchError, BatchReadError, BatchView};
+use crate::error_code::ErrorCode;
 use crate::limits;
 
 /// Timestamp standing for "none".
@@ -38,7 +39,8 @@ pub enum RecordWalk {
     Always,
 }
 
-/// Limits on producer timestamps (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`).
+/// Limits on producer timestamps (`message.timestamp.before.max.ms`,
+/// `message.timestamp.after.max.ms`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampBounds {
     /// The broker's clock, ms since 1970.
@@ -60,7 +62,8 @@ pub struct AppendRules {
     pub timestamp_type: TimestampType,
     /// Limits on producer timestamps; not applied on LogAppendTime topics.
     pub timestamp_bounds: TimestampBounds,
-    /// Whether `cleanup.policy` contains compact: every record needs a key, so every record is read.
+    /// Whether `cleanup.policy` contains compact: every record needs a key, so every record is
+    /// read.
     pub is_compacted: bool,
     /// How far records are looked at on topics that are not compacted.
     pub record_walk: RecordWalk,
@@ -128,9 +131,7 @@ pub enum RecordFault {
         record_number: i32,
     },
     /// The timestamp is too far from the broker's clock.
-    #[error(
-        "timestamp {timestamp} of record {record_number} is out of range, must be within [{earliest}, {latest}]"
-    )]
+    #[error("timestamp {timestamp} of record {record_number} is not within [{earliest}, {latest}]")]
     Timestamp {
         /// Number of the record in the batch, from 0.
         record_number: i32,
@@ -198,26 +199,26 @@ pub enum ProduceFault {
 impl ProduceFault {
     /// Returns the Kafka error code of the answer.
     #[must_use]
-    pub fn code(&self) -> i16 {
+    pub fn error_code(&self) -> ErrorCode {
         match self {
             Self::Batch(BatchError::Magic { .. })
             | Self::NoBatch
             | Self::MoreThanOneBatch
             | Self::Header { .. }
-            | Self::Records(_) => INVALID_RECORD,
+            | Self::Records(_) => ErrorCode::InvalidRecord,
             Self::Batch(BatchError::Codec { .. }) | Self::ZstdTooEarly => {
-                UNSUPPORTED_COMPRESSION_TYPE
+                ErrorCode::UnsupportedCompressionType
             }
             Self::Batch(
                 BatchError::Truncated { .. }
                 | BatchError::BatchLength { .. }
                 | BatchError::Crc { .. },
-            ) => CORRUPT_MESSAGE,
-            Self::TooLarge { .. } => MESSAGE_TOO_LARGE,
-            Self::ClientLogAppendTime => INVALID_TIMESTAMP,
+            ) => ErrorCode::CorruptMessage,
+            Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::ClientLogAppendTime => ErrorCode::InvalidTimestamp,
             Self::RecordFaults(faults) => match faults.first() {
-                Some(RecordFault::Timestamp { .. }) => INVALID_TIMESTAMP,
-                Some(RecordFault::NullKey { .. }) | None => INVALID_RECORD,
+                Some(RecordFault::Timestamp { .. }) => ErrorCode::InvalidTimestamp,
+                Some(RecordFault::NullKey { .. }) | None => ErrorCode::InvalidRecord,
             },
         }
     }
@@ -233,16 +234,10 @@ impl ProduceFault {
     }
 }
 
-const CORRUPT_MESSAGE: i16 = 2;
-const MESSAGE_TOO_LARGE: i16 = 10;
-const INVALID_TIMESTAMP: i16 = 32;
-const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
-const INVALID_RECORD: i16 = 87;
-
 /// Checks the records of one partition of a Produce request.
 ///
-/// Cost: one pass for the CRC; plus the walk that `rules` ask for. Allocates only to decompress, and
-/// only where invariant 1 of the module allows it.
+/// Cost: one pass for the CRC; plus the walk that `rules` ask for. Allocates only to decompress,
+/// and only where invariant 1 of the module allows it.
 ///
 /// # Errors
 /// [`ProduceFault`], with the error code for the answer.

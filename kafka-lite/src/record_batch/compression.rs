@@ -1,11 +1,14 @@
 //! The four codecs of a batch's records, each with a bound on what comes out.
 //!
-//! What it is        `compress` for builders, `decompress` for the few places that must look inside.
+//! What it is        `compress` for builders, `decompress` for the few places that must look
+//!                   inside.
 //! What it is not    on the produce path of ordinary topics: batches are stored as they come.
 //! Invariants        1. output never exceeds [`DecompressLimits::output_bytes_max_for`] the input.
-//!                   2. memory is bounded by that output plus the codec's own block (at most 4 MiB for lz4).
-//! Source            Kafka 4.3 `Compression`, `GzipCompression`, `SnappyCompression` (xerial framing),
-//!                   `Lz4Compression` (LZ4 frame), `ZstdCompression`. Readers accept raw snappy as well.
+//!                   2. memory is bounded by that output plus the codec's own block (at most 4 MiB
+//!                      for lz4).
+//! Source            Kafka 4.3 `Compression`, `GzipCompression`, `SnappyCompression` (xerial
+//!                   framing), `Lz4Compression` (LZ4 frame), `ZstdCompression`. Readers accept raw
+//!                   snappy as well.
 
 use std::io::{self, Read, Write};
 
@@ -153,7 +156,8 @@ pub fn decompress(
     }
 }
 
-/// Compresses `input` as Kafka's own clients do: gzip 6, xerial snappy, lz4 frame of 64 KiB blocks, zstd 3.
+/// Compresses `input` as Kafka's own clients do: gzip 6, xerial snappy, lz4 frame of 64 KiB blocks,
+/// zstd 3.
 ///
 /// # Errors
 /// An I/O error of the codec; writing to memory, none is known.
@@ -282,8 +286,9 @@ fn compress_snappy(input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
 
 /// Decompresses whole frames at once: no window buffer, whatever window the frame asks for.
 ///
-/// The output starts small and doubles while zstd says that it is too small, so that a frame without
-/// content size costs at most twice its decompression and a lying content size costs nothing.
+/// The output starts small and doubles while zstd says that it is too small, so that a frame
+/// without content size costs at most twice its decompression and a lying content size costs
+/// nothing.
 fn decompress_zstd(
     input: &[u8],
     output_bytes_max: usize,

@@ -63,7 +63,8 @@ impl BatchHeader {
     /// Decodes the header at the start of `bytes`; what follows the header is not looked at.
     ///
     /// # Errors
-    /// [`BatchError::Truncated`] below 61 bytes, [`BatchError::Magic`], [`BatchError::BatchLength`].
+    /// [`BatchError::Truncated`] below 61 bytes, [`BatchError::Magic`],
+    /// [`BatchError::BatchLength`].
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
         let mut rest = bytes;
         let base_offset = i64::from_be_bytes(take(&mut rest)?);

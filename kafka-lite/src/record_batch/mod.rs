@@ -1,12 +1,13 @@
 //! Record batch, format v2: reading, checking, patching and building.
 //!
-//! What it is        the bytes between a producer, the log and a consumer. A batch is kept verbatim;
-//!                   this module reads its header, walks its records and rewrites the few fields
-//!                   that belong to the broker.
+//! What it is        the bytes between a producer, the log and a consumer. A batch is kept
+//!                   verbatim; this module reads its header, walks its records and rewrites the few
+//!                   fields that belong to the broker.
 //! What it is not    message sets of format 0 and 1: no supported API version carries them.
 //! Layout            61-byte big-endian header ([`field`]), then records, compressed as one blob.
 //! Invariants        1. a [`BatchView`] has exactly the bytes that its length field says.
-//!                   2. no allocation by a length that was not checked against bytes at hand or a cap.
+//!                   2. no allocation by a length that was not checked against bytes at hand or a
+//!                      cap.
 //! Source            Kafka 4.3 `DefaultRecordBatch`, `DefaultRecord`, `LogValidator`.
 //! Reading order     [`BatchHeader`], [`BatchView`], [`check_produced`], [`BatchBuilder`].
 

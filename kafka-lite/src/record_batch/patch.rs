@@ -3,7 +3,8 @@
 //! What it is        base offset and leader epoch (outside the CRC), and the timestamp fields
 //!                   (inside it, so that the CRC is computed anew).
 //! What it is not    a check: callers have checked the batch before.
-//! Source            Kafka 4.3 `DefaultRecordBatch.setLastOffset`, `setMaxTimestamp`, `setPartitionLeaderEpoch`.
+//! Source            Kafka 4.3 `DefaultRecordBatch.setLastOffset`, `setMaxTimestamp`,
+//!                   `setPartitionLeaderEpoch`.
 
 use super::field;
 use super::view::BatchError;

@@ -4,8 +4,8 @@
 //! What it is not    a place that decompresses.
 //! Invariants        1. a yielded record ends exactly where its length field says.
 //!                   2. after an error the iterator is finished.
-//! Layout            length varint, attributes i8, timestampDelta varlong, offsetDelta varint, key, value,
-//!                   header count varint, headers; lengths are varints, -1 is null.
+//! Layout            length varint, attributes i8, timestampDelta varlong, offsetDelta varint, key,
+//!                   value, header count varint, headers; lengths are varints, -1 is null.
 //! Source            Kafka 4.3 `DefaultRecord`. Header keys may repeat and keep their order.
 
 use thiserror::Error;

@@ -2,7 +2,8 @@
 //!
 //! What it is        the last step of ListOffsets by timestamp and by max timestamp.
 //! What it is not    the choice of the batch: the time index does that.
-//! Source            Kafka 4.3 `FileRecords.searchForTimestamp`, `RecordBatch.offsetOfMaxTimestamp`.
+//! Source            Kafka 4.3 `FileRecords.searchForTimestamp`,
+//!                   `RecordBatch.offsetOfMaxTimestamp`.
 
 use super::compression::DecompressLimits;
 use super::header::TimestampType;

@@ -75,7 +75,8 @@ impl<'a> BatchView<'a> {
     /// Views `bytes`, which must start with a batch; bytes after it are ignored.
     ///
     /// # Errors
-    /// As [`BatchHeader::decode`]; [`BatchError::Truncated`] also when the batch is longer than `bytes`.
+    /// As [`BatchHeader::decode`]; [`BatchError::Truncated`] also when the batch is longer than
+    /// `bytes`.
     pub fn new(bytes: &'a [u8]) -> Result<Self, BatchError> {
         let header = BatchHeader::decode(bytes)?;
         let own = bytes
@@ -135,7 +136,8 @@ impl<'a> BatchView<'a> {
     /// Iterates over the records; `scratch` receives the decompressed bytes of a compressed batch.
     ///
     /// # Errors
-    /// [`BatchReadError::Decompress`] and [`BatchReadError::Batch`]; faults of single records come from the iterator.
+    /// [`BatchReadError::Decompress`] and [`BatchReadError::Batch`]; faults of single records come
+    /// from the iterator.
     pub fn records<'s>(
         &self,
         limits: &DecompressLimits,

@@ -21,7 +21,7 @@ pub(super) fn rules() -> AppendRules {
 }
 
 fn code(bytes: &[u8], rules: &AppendRules) -> i16 {
-    check_produced(bytes, rules).map_or_else(|fault| fault.code(), |_| 0)
+    check_produced(bytes, rules).map_or_else(|fault| fault.error_code().code(), |_| 0)
 }
 
 /// A batch with some header bytes overwritten and the CRC made right.
@@ -219,7 +219,7 @@ fn keyless_records_on_compacted_topics_are_named() {
             ..rules()
         };
         let fault = check_produced(&bytes, &rules).unwrap_err();
-        assert_eq!(fault.code(), 87);
+        assert_eq!(fault.error_code().code(), 87);
         let numbers: Vec<i32> = fault
             .record_faults()
             .iter()

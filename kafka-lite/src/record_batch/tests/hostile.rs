@@ -1,8 +1,8 @@
 //! Hostile input: an in-process mutator over valid batches.
 //!
 //! Goal              no input panics, and no accepted batch breaks a promise of `check_produced`.
-//! Method            flip, cut, insert, overwrite with boundary values; half of the time the CRC is made
-//!                   right again, so that the inner checks are reached.
+//! Method            flip, cut, insert, overwrite with boundary values; half of the time the CRC is
+//!                   made right again, so that the inner checks are reached.
 
 use super::check::rules;
 use super::*;
