@@ -352,7 +352,7 @@ mod tests {
             (
                 [Some(1000), Some(9999), Some(1), Some(1)],
                 100,
-                (2, 20, false),
+                (1, 10, false),
             ),
             (
                 [Some(1000), Some(9999), Some(1), Some(1)],
