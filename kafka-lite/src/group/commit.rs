@@ -227,14 +227,17 @@ fn committed_offset(
     one: &CommitPartition,
 ) -> CommittedOffset {
     let commit_timestamp_ms = context.now.timestamp_ms;
+    let expire_timestamp_ms = request
+        .retention_time_ms
+        .filter(|retention_ms| *retention_ms >= 0)
+        .map(|retention_ms| commit_timestamp_ms.saturating_add(retention_ms));
+    // The record with an expiry has no place for an epoch, and no request version has both.
+    let has_epoch = expire_timestamp_ms.is_none();
     CommittedOffset {
         offset: one.offset,
-        leader_epoch: one.leader_epoch.filter(|epoch| *epoch >= 0),
+        leader_epoch: one.leader_epoch.filter(|epoch| has_epoch && *epoch >= 0),
         metadata: one.metadata.clone(),
         commit_timestamp_ms,
-        expire_timestamp_ms: request
-            .retention_time_ms
-            .filter(|retention_ms| *retention_ms >= 0)
-            .map(|retention_ms| commit_timestamp_ms.saturating_add(retention_ms)),
+        expire_timestamp_ms,
     }
 }

@@ -1,7 +1,8 @@
 //! What the inputs of the coordinator leave behind: outputs, appends in flight, waiting tokens.
 //!
 //! Invariants        1. a token waits in at most one place; answering removes it.
-//!                   2. every append in flight has exactly one entry in `pending`.
+//!                   2. every append in flight has exactly one entry in `pending`, and
+//!                      `in_flight_bytes` is the sum of theirs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct PendingAppend {
     pub(super) group_id: Arc<str>,
     pub(super) partition: i32,
     pub(super) change: Change,
+    /// Bytes of its records, which the change holds once more until they are durable.
+    pub(super) bytes: usize,
 }
 
 /// What becomes true when the append is durable.
@@ -82,6 +85,8 @@ pub(super) struct Effects {
     pub(super) outputs: VecDeque<Output>,
     pub(super) pending: BTreeMap<AppendId, PendingAppend>,
     pub(super) waiting: BTreeMap<ReplyToken, Waiting>,
+    /// Bytes of all appends in flight.
+    pub(super) in_flight_bytes: usize,
     next_append_id: u64,
 }
 
@@ -102,7 +107,10 @@ impl Effects {
     }
 
     /// Sends records to the log.
-    pub(super) fn append(&mut self, pending: PendingAppend, records: Vec<Record>) -> AppendId {
+    pub(super) fn append(&mut self, mut pending: PendingAppend, records: Vec<Record>) -> AppendId {
+        let bytes = |one: &Record| 128 + one.key.len() + one.value.as_ref().map_or(0, Bytes::len);
+        pending.bytes = records.iter().map(bytes).sum();
+        self.in_flight_bytes += pending.bytes;
         let id = AppendId(self.next_append_id);
         self.next_append_id += 1;
         let partition = pending.partition;
@@ -113,6 +121,13 @@ impl Effects {
             records,
         });
         id
+    }
+
+    /// Takes an append that has ended, or that nobody waits for any more.
+    pub(super) fn take(&mut self, id: AppendId) -> Option<PendingAppend> {
+        let pending = self.pending.remove(&id)?;
+        self.in_flight_bytes -= pending.bytes;
+        Some(pending)
     }
 }
 

@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use crate::error_code::ErrorCode;
+
 /// An error code in a group reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum GroupError {
@@ -66,29 +68,41 @@ pub enum GroupError {
 }
 
 impl GroupError {
-    /// Returns the code on the wire.
+    /// Returns the code of the protocol.
+    #[must_use]
+    pub const fn error_code(self) -> ErrorCode {
+        match self {
+            Self::UnknownServerError => ErrorCode::UnknownServerError,
+            Self::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::IllegalGeneration => ErrorCode::IllegalGeneration,
+            Self::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            Self::InvalidGroupId => ErrorCode::InvalidGroupId,
+            Self::UnknownMemberId => ErrorCode::UnknownMemberId,
+            Self::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+            Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::MemberIdRequired => ErrorCode::MemberIdRequired,
+            Self::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        }
+    }
+
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn code(self) -> i16 {
-        match self {
-            Self::UnknownServerError => -1,
-            Self::OffsetMetadataTooLarge => 12,
-            Self::CoordinatorLoadInProgress => 14,
-            Self::CoordinatorNotAvailable => 15,
-            Self::NotCoordinator => 16,
-            Self::IllegalGeneration => 22,
-            Self::InconsistentGroupProtocol => 23,
-            Self::InvalidGroupId => 24,
-            Self::UnknownMemberId => 25,
-            Self::InvalidSessionTimeout => 26,
-            Self::RebalanceInProgress => 27,
-            Self::InvalidCommitOffsetSize => 28,
-            Self::NonEmptyGroup => 68,
-            Self::GroupIdNotFound => 69,
-            Self::MemberIdRequired => 79,
-            Self::GroupMaxSizeReached => 81,
-            Self::FencedInstanceId => 82,
-            Self::GroupSubscribedToTopic => 86,
-        }
+        self.error_code().code()
+    }
+}
+
+impl From<GroupError> for ErrorCode {
+    fn from(error: GroupError) -> Self {
+        error.error_code()
     }
 }
 

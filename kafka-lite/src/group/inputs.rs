@@ -107,7 +107,7 @@ impl Coordinator {
             && longest <= limits::NAME_BYTES_MAX
             && members <= self.options.members_max
             && groups <= self.options.groups_max
-            && (grows == 0 || self.memory_bytes + grows <= self.options.memory_bytes_max)
+            && (grows == 0 || self.memory_bytes() + grows <= self.options.memory_bytes_max)
     }
 
     fn check_appends(&self) -> Result<(), GroupError> {
@@ -136,10 +136,19 @@ impl Coordinator {
 
     /// Handles SyncGroup. The reply comes with the assignment, once it is durable.
     pub fn handle_sync_group(&mut self, now: Now, token: ReplyToken, request: &SyncGroupRequest) {
+        let bytes: usize = request
+            .assignments
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .sum();
+        let fits = self.memory_bytes() + bytes <= self.options.memory_bytes_max;
         let checked = self
             .check_group(&request.group_id)
             .and_then(|_| self.check_appends());
         let result = checked.and_then(|()| {
+            if bytes > 0 && !fits {
+                return Err(GroupError::CoordinatorNotAvailable);
+            }
             self.with_group(now, &request.group_id, |group, context| {
                 group.handle_sync(context, token, request);
             })
@@ -229,7 +238,7 @@ impl Coordinator {
                 .map(|topic| topic.name.len())
                 .sum::<usize>();
         let groups = self.groups.len() + usize::from(!exists);
-        if self.memory_bytes + bytes > self.options.memory_bytes_max
+        if self.memory_bytes() + bytes > self.options.memory_bytes_max
             || groups > self.options.groups_max
         {
             return Err(GroupError::InvalidCommitOffsetSize);
@@ -363,7 +372,7 @@ impl Coordinator {
     pub fn handle_persisted(&mut self, now: Now, id: AppendId, result: Result<(), AppendError>) {
         let Some(PendingAppend {
             group_id, change, ..
-        }) = self.effects.pending.remove(&id)
+        }) = self.effects.take(id)
         else {
             return;
         };

@@ -30,7 +30,8 @@ pub const OFFSETS_PER_GROUP_MAX: usize = 50_000;
 
 /// Bytes that all groups of one coordinator may hold, by the estimate of
 /// [`Coordinator::memory_bytes`](super::Coordinator::memory_bytes). At the bound a join is answered
-/// GROUP_MAX_SIZE_REACHED and a commit INVALID_COMMIT_OFFSET_SIZE; what is held stays.
+/// GROUP_MAX_SIZE_REACHED, a commit INVALID_COMMIT_OFFSET_SIZE and an assignment
+/// COORDINATOR_NOT_AVAILABLE; what is held stays.
 pub const MEMORY_BYTES_MAX: usize = 16 << 20;
 
 /// Appends to `__consumer_offsets` in flight. At the bound requests that need one are answered

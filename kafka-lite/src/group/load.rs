@@ -115,7 +115,7 @@ impl Coordinator {
             .map(|(id, _)| *id)
             .collect();
         for id in appends {
-            let Some(pending) = self.effects.pending.remove(&id) else {
+            let Some(pending) = self.effects.take(id) else {
                 continue;
             };
             self.fail_unloaded(pending.change, error);

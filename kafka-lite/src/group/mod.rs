@@ -134,10 +134,10 @@ impl Coordinator {
         partition_for(group_id, self.options.partition_count)
     }
 
-    /// Returns the estimate of the bytes that groups, members and offsets hold.
+    /// Returns the estimate of the bytes that groups, members, offsets and appends in flight hold.
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.memory_bytes + self.effects.in_flight_bytes
     }
 
     /// Returns the number of groups, loading ones included.

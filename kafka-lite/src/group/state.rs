@@ -285,6 +285,7 @@ impl Group {
             group_id,
             partition: self.partition,
             change,
+            bytes: 0,
         };
         context.effects.append(pending, records)
     }
