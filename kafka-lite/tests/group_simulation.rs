@@ -1,9 +1,11 @@
 //! A seeded life of the group coordinator: clients that behave and clients that do not, lost
-//! connections, failed writes, partitions that move and restarts, with what must hold after every step.
+//! connections, failed writes, partitions that move and restarts, with what must hold after every
+//! step.
 //!
-//! Held after every step: the coordinator's own invariants; no token is answered twice; a generation
-//! has one leader and one protocol; memory stays inside its bound. Held at the end: every token is
-//! answered, what is fetched is what is durable, and nothing remains once all has expired.
+//! Held after every step: the coordinator's own invariants; no token is answered twice; a
+//! generation has one leader and one protocol; memory stays inside its bound. Held at the end:
+//! every token is answered, what is fetched is what is durable, and nothing remains once all has
+//! expired.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,

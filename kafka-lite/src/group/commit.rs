@@ -1,7 +1,8 @@
 //! OffsetCommit and OffsetDelete: who may change offsets, and what is kept.
 //!
 //! Source            `OffsetMetadataManager.commitOffset`, `deleteOffsets`,
-//!                   `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete` of Apache Kafka 4.x.
+//!                   `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete` of Apache Kafka
+//!                   4.x.
 
 use super::effects::{Change, Context, Forgotten};
 use super::error::GroupError;

@@ -319,8 +319,8 @@ impl Coordinator {
     /// Handles the loss of the connection that brought a request: its answer reaches nobody.
     ///
     /// A held join no longer counts as joined; the member has its session timeout to come back. A
-    /// member whose id nobody knows is removed at once. For any other token nothing happens; a reply
-    /// may still come and is to be ignored.
+    /// member whose id nobody knows is removed at once. For any other token nothing happens; a
+    /// reply may still come and is to be ignored.
     pub fn handle_disconnect(&mut self, now: Now, token: ReplyToken) {
         let Some(waiting) = self.effects.waiting.remove(&token) else {
             return;

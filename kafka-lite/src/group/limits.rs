@@ -1,7 +1,7 @@
 //! Every bound of the group coordinator, with what happens at it.
 //!
-//! These are the ceilings of one [`Coordinator`](super::Coordinator), that is of one shard. An owner
-//! may set smaller ones in [`Options`](super::Options).
+//! These are the ceilings of one [`Coordinator`](super::Coordinator), that is of one shard. An
+//! owner may set smaller ones in [`Options`](super::Options).
 
 /// Groups of one coordinator. At the bound a join that would create a group is answered
 /// GROUP_MAX_SIZE_REACHED and a commit that would create one INVALID_COMMIT_OFFSET_SIZE.

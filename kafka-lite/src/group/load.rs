@@ -1,6 +1,7 @@
 //! How a partition of `__consumer_offsets` becomes served here, and ceases to be.
 //!
-//! Source            `GroupCoordinatorShard.replay`, `GroupMetadataManager.onLoaded` of Apache Kafka 4.x.
+//! Source            `GroupCoordinatorShard.replay`, `GroupMetadataManager.onLoaded` of Apache
+//!                   Kafka 4.x.
 
 use std::sync::Arc;
 
@@ -70,8 +71,8 @@ impl Coordinator {
             .or_insert_with(|| Group::new(id, partition))
     }
 
-    /// Ends the loading of a partition: its groups are served, and their members have a whole session
-    /// timeout to show that they live.
+    /// Ends the loading of a partition: its groups are served, and their members have a whole
+    /// session timeout to show that they live.
     pub fn finish_loading(&mut self, now: Now, partition: i32) {
         let Some(state) = self.partitions.get_mut(&partition) else {
             return;

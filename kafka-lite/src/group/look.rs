@@ -2,8 +2,8 @@
 //! ListGroups.
 //!
 //! What it is not    the version rules of those requests: the owner places errors where a version
-//!                   has room for them (OffsetFetch v1 has none at the top, DescribeGroups before v6
-//!                   shows a missing group as Dead).
+//!                   has room for them (OffsetFetch v1 has none at the top, DescribeGroups before
+//!                   v6 shows a missing group as Dead).
 
 use std::collections::BTreeMap;
 

@@ -3,22 +3,23 @@
 //! What it is        the group coordinator of one shard as a state machine: JoinGroup, SyncGroup,
 //!                   Heartbeat, LeaveGroup, OffsetCommit, OffsetFetch, OffsetDelete, DeleteGroups,
 //!                   DescribeGroups and ListGroups, over the records of `__consumer_offsets`.
-//! What it is not    a codec (the owner converts), the log (appends leave as outputs and come back by
-//!                   [`Coordinator::handle_persisted`]), or an authority on topics: the owner takes
-//!                   partitions that do not exist out of a commit and answers them itself
+//! What it is not    a codec (the owner converts), the log (appends leave as outputs and come back
+//!                   by [`Coordinator::handle_persisted`]), or an authority on topics: the owner
+//!                   takes partitions that do not exist out of a commit and answers them itself
 //!                   (UNKNOWN_TOPIC_OR_PARTITION). KIP-848 groups have no room here.
-//! Contract          After each input the owner drains [`Coordinator::poll_output`] and arms a timer for
-//!                   [`Coordinator::poll_timeout`]. Every request is answered exactly once by its token,
-//!                   at once or later. Completions of appends come in the order of their ids within a
-//!                   partition. A partition of `__consumer_offsets` is served after
-//!                   `start_loading`, any number of `load_record`, `finish_loading`, until `unload`.
+//! Contract          After each input the owner drains [`Coordinator::poll_output`] and arms a
+//!                   timer for [`Coordinator::poll_timeout`]. Every request is answered exactly
+//!                   once by its token, at once or later, unless its connection was reported lost.
+//!                   Completions of appends come in the order of their ids within a partition. A
+//!                   partition of `__consumer_offsets` is served after `start_loading`, any number
+//!                   of `load_record` and `finish_loading`, until `unload`.
 //! Invariants        1. each group obeys the invariants of `state.rs`.
 //!                   2. every group belongs to a partition that is loading or active.
 //!                   3. the memory and member counts are the sums over the groups.
 //!                   4. every timer of a group is covered by its entry in the timer queue.
 //!                   5. every held token is that of exactly one join or sync.
-//! Source            Apache Kafka 4.x `group-coordinator` (classic groups); KIP-62, 134, 211, 345, 394,
-//!                   814; `docs/formats/consumer-offsets.md`.
+//! Source            Apache Kafka 4.x `group-coordinator` (classic groups); KIP-62, 134, 211, 345,
+//!                   394, 814; `docs/formats/consumer-offsets.md`.
 //! Reading order     `request`, then here, `join`, `rebalance`, `sync`, `commit`, `expiry`, `load`.
 
 mod commit;
@@ -111,14 +112,14 @@ impl Coordinator {
         }
     }
 
-    /// Takes the next reply or append. The queue holds what the inputs since the last drain left: per
-    /// input at most one reply per waiting member, and one append per group.
+    /// Takes the next reply or append. The queue holds what the inputs since the last drain left:
+    /// per input at most one reply per waiting member, and one append per group.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.effects.outputs.pop_front()
     }
 
-    /// Returns the monotonic milliseconds at which [`Coordinator::handle_timeout`] is due; it may be
-    /// earlier than the first deadline, never later.
+    /// Returns the monotonic milliseconds at which [`Coordinator::handle_timeout`] is due; it may
+    /// be earlier than the first deadline, never later.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let group = self.timers.first().map(|(wake_ms, _)| *wake_ms);
@@ -190,9 +191,8 @@ impl Coordinator {
             effects,
         };
         let result = rule(group, &mut context);
-        if cfg!(debug_assertions) {
-            group.check_invariants();
-        }
+        #[cfg(debug_assertions)]
+        group.check_invariants();
         self.settle(group_id);
         Some(result)
     }

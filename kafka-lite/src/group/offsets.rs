@@ -1,6 +1,7 @@
 //! The committed offsets of one group.
 //!
-//! What it is        what is durable per topic and partition, and how many changes are on their way.
+//! What it is        what is durable per topic and partition, and how many changes are on their
+//!                   way.
 //! What it is not    the rules of who may commit; those are in `commit.rs`.
 //! Invariants        1. an entry holds an offset, or a change of it is on its way.
 //!                   2. `count` and `bytes` are those of the entries.

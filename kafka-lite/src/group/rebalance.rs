@@ -2,7 +2,8 @@
 //!
 //! Reading order     `prepare_rebalance`, `complete_join`, then `handle_join_timer`.
 //! Source            `GroupMetadataManager.prepareRebalance`, `completeClassicGroupJoin`,
-//!                   `tryCompleteInitialRebalanceElseSchedule`, `expirePendingSync` of Apache Kafka 4.x.
+//!                   `tryCompleteInitialRebalanceElseSchedule`, `expirePendingSync` of Apache
+//!                   Kafka 4.x.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,13 @@
 //! The records of `__consumer_offsets`, in Apache Kafka's own formats.
 //!
-//! What it is        keys and values of committed offsets and of group metadata, read in every version
-//!                   that Kafka 4.x reads and written in the versions that Kafka 4.x writes.
+//! What it is        keys and values of committed offsets and of group metadata, read in every
+//!                   version that Kafka 4.x reads and written in the versions that Kafka 4.x
+//!                   writes.
 //! What it is not    the records of KIP-848, share and streams groups: their keys are recognised as
 //!                   foreign and left alone.
 //! Layout            `docs/formats/consumer-offsets.md`.
-//! Source            `group-coordinator/src/main/resources/common/message/*.json` of Apache Kafka 4.x.
+//! Source            `group-coordinator/src/main/resources/common/message/*.json` of Apache Kafka
+//!                   4.x.
 
 use bytes::Bytes;
 

@@ -1,8 +1,8 @@
 //! Requests, replies and outputs of the group coordinator.
 //!
 //! What it is        Kafka's fields as plain structs; the owner converts from and to the wire.
-//! What it is not    codec types: no tagged fields, no version differences. Where a version changes a
-//!                   rule, the request carries `api_version` and the coordinator decides.
+//! What it is not    codec types: no tagged fields, no version differences. Where a version
+//!                   changes a rule, the request carries `api_version` and the coordinator decides.
 //! Source            JoinGroup v0–v9, SyncGroup v0–v5, Heartbeat v0–v4, LeaveGroup v0–v5,
 //!                   OffsetCommit v2–v10, OffsetDelete v0, DeleteGroups v0–v2.
 

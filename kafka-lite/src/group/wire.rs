@@ -1,7 +1,7 @@
 //! Reads and writes the primitive types of the `__consumer_offsets` records.
 //!
-//! What it is        big-endian integers, strings, bytes and arrays, in the plain and in the compact
-//!                   form (KIP-482).
+//! What it is        big-endian integers, strings, bytes and arrays, in the plain and in the
+//!                   compact form (KIP-482).
 //! What it is not    the codec of requests: these records live on disk and have their own versions.
 //! Invariants        1. a length is checked against what is left before anything is allocated.
 //! Source            <https://kafka.apache.org/protocol#protocol_types>; KIP-482.
