@@ -175,37 +175,6 @@ impl Encoder {
         self.flexible
     }
 
-    #[cfg(test)]
-    pub(super) fn note_length(&mut self, size: usize) {
-        let position = self.small.len() + self.spliced_bytes;
-        self.length_places.push(LengthPlace { position, size });
-    }
-
-    #[cfg(test)]
-    pub(super) fn note_length_at(&mut self, position: usize, size: usize) {
-        self.length_places.push(LengthPlace { position, size });
-    }
-
-    #[cfg(test)]
-    pub(super) const fn spliced_byte_count(&self) -> usize {
-        self.spliced_bytes
-    }
-
-    /// Moves the places from `position` on, after `count` bytes went in before them.
-    #[cfg(test)]
-    pub(super) fn move_lengths(&mut self, position: usize, count: usize) {
-        for place in &mut self.length_places {
-            if place.position >= position {
-                place.position += count;
-            }
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn length_places(&self) -> Vec<LengthPlace> {
-        self.length_places.clone()
-    }
-
     /// Returns the buffer of the small fields.
     pub(super) const fn small(&mut self) -> &mut BytesMut {
         &mut self.small
@@ -215,6 +184,34 @@ impl Encoder {
 impl Default for Encoder {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The record of where lengths stand; positions are bytes from the start of the frame.
+#[cfg(test)]
+impl Encoder {
+    pub(crate) fn length_places(&self) -> Vec<LengthPlace> {
+        self.length_places.clone()
+    }
+
+    /// Notes a length of `size` bytes that comes next.
+    fn note_length(&mut self, size: usize) {
+        let position = self.small.len() + self.spliced_bytes;
+        self.length_places.push(LengthPlace { position, size });
+    }
+
+    /// Notes that the size of a tagged field, `count` bytes long, goes in at `start` of the
+    /// small fields, before what is there already.
+    pub(super) fn note_tagged_size(&mut self, start: usize, count: usize) {
+        let position = start + self.spliced_bytes;
+        for place in self
+            .length_places
+            .iter_mut()
+            .filter(|place| place.position >= position)
+        {
+            place.position += count;
+        }
+        self.length_places.push(LengthPlace { position, size: 0 });
     }
 }
 

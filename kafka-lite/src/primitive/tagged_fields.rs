@@ -84,10 +84,7 @@ impl Encoder {
         let size = size.map_err(|_| EncodeError::new("a tagged field over 4 GiB"))?;
         let (bytes, count) = unsigned_varint_bytes(size);
         #[cfg(test)]
-        {
-            self.move_lengths(start + self.spliced_byte_count(), count);
-            self.note_length_at(start + self.spliced_byte_count(), 0);
-        }
+        self.note_tagged_size(start, count);
         self.put_slice(bytes.get(..count).unwrap_or_default());
         if let Some(field) = self.small().get_mut(start..) {
             field.rotate_right(count);

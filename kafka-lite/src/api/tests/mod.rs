@@ -1,5 +1,6 @@
-//! Tests of the message tables: against an independent codec, hostile bytes, and known traps.
+//! Tests of the message tables: an independent codec, real frames, hostile bytes, traps.
 
+mod golden;
 mod hostile;
 mod oracle;
 mod section_8;
