@@ -9,6 +9,7 @@
 pub mod aligned_buffer;
 pub mod cache;
 mod checkpoint;
+pub mod compaction;
 pub mod disk;
 pub mod disk_budget;
 pub mod engine;
@@ -25,6 +26,7 @@ mod options;
 pub mod partition;
 mod permits;
 pub mod retention;
+pub mod scrub;
 pub mod segment;
 mod side_table;
 #[cfg(test)]

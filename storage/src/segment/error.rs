@@ -22,6 +22,9 @@ pub enum SegmentError {
         /// File, relative to the data directory.
         file: String,
     },
+    /// Compaction replaced the closed segment while a reader was being made: look it up again.
+    #[error("the segment was replaced by a compacted one; look it up again")]
+    Replaced,
     /// The batches do not fit behind the segment's end; roll, then append to the next segment.
     #[error("segment {file} has no room for {bytes} bytes more")]
     NoRoom {

@@ -25,11 +25,14 @@ mod store;
 
 pub use append::Appended;
 pub use error::SegmentError;
+pub(crate) use index_file::{remove_index_files, write_index_files};
 pub use path::{FileKind, file_path, parse_file_name};
-pub(crate) use reader::WholeBatches;
 pub use reader::{ReadBatches, SegmentReader};
+pub(crate) use reader::{WholeBatches, decompress_limits};
+pub(crate) use scan::crc_of_range;
 pub use scan::{TailScan, TailScanStart, TailStop};
 pub use store::{ClosedSegment, SegmentStore, StoreOptions};
+pub(crate) use store::{note_all_batches, remove_log_files};
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::index::SegmentIndex;
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, SEARCH_WINDOW_BYTES};
 use crate::segment::error::SegmentError;
-use crate::segment::source::{Source, after};
+use crate::segment::source::{Source, Window, after};
 
 /// Whole batches from a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,6 +200,23 @@ impl<D: Disk> SegmentReader<D> {
             .map_err(BatchReadError::Batch)
             .and_then(|batch| max_timestamp_record(&batch, &decompress_limits(), &mut Vec::new()));
         Ok(found.unwrap_or_else(|_| Some(whole_batch(&header, header.base_offset))))
+    }
+
+    /// Size of the batch at `position`, which lies inside the segment.
+    pub(crate) async fn batch_size_at(&self, position: u32) -> Result<u32, SegmentError> {
+        let mut window = self.source.window(SEARCH_WINDOW_BYTES);
+        let header = window.header_at(position, self.end_position).await?;
+        let size = header.map_or(0, |header| header.size_bytes);
+        Ok(u32::try_from(size).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn corrupt(&self, position: u32, expected: &str, got: String) -> SegmentError {
+        self.source.corrupt(position, expected, got)
+    }
+
+    /// A window that slides over the file of this segment.
+    pub(crate) fn window(&self, capacity_bytes: u32) -> Window<D> {
+        self.source.window(capacity_bytes)
     }
 
     fn skip_to(&self, bytes: &Bytes, from: u32, offset: i64) -> Result<Skipped, SegmentError> {

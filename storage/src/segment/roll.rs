@@ -8,6 +8,7 @@
 use crate::disk::Disk;
 use crate::segment::error::SegmentError;
 use crate::segment::index_file::{note_batches, remove_index_files, write_index_files};
+use crate::segment::store::remove_log_files;
 use crate::segment::{ClosedSegment, Segment};
 
 impl<D: Disk> Segment<D> {
@@ -87,9 +88,7 @@ impl<D: Disk> Segment<D> {
     pub async fn remove(&self) -> Result<(), SegmentError> {
         let _turn = self.writing.acquire().await;
         self.store.forget(&self.directory, self.base_offset());
-        self.store
-            .remove_files(&self.directory, self.base_offset())
-            .await?;
+        remove_log_files(self.store.disk(), &self.directory, self.base_offset()).await?;
         let mut state = self.state.borrow_mut();
         state.closed = true;
         state.release_memory();

@@ -8,14 +8,16 @@
 //!                   in their bytes.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::disk::{Disk, DiskError, OpenMode};
 use crate::disk_budget::DiskBudget;
 use crate::index::SegmentIndex;
 use crate::lru::Lru;
+use crate::permits::{Permit, Permits};
 use crate::segment::error::SegmentError;
-use crate::segment::index_file::{load_index, remove_index_files, write_index_files};
+use crate::segment::index_file::{load_index, note_batches, remove_index_files, write_index_files};
 use crate::segment::path::{FileKind, file_path};
 use crate::segment::reader::SegmentReader;
 use crate::segment::source::Source;
@@ -73,6 +75,21 @@ struct Shared<D: Disk> {
     budget: DiskBudget,
     files: RefCell<Lru<SegmentKey, D::File>>,
     indexes: RefCell<Lru<SegmentKey, Rc<RefCell<SegmentIndex>>>>,
+    switches: RefCell<Switches>,
+    switch_turn: Permits,
+}
+
+/// Segments that compaction replaces while readers are being made.
+#[derive(Debug, Default)]
+struct Switches {
+    /// Being replaced now.
+    running: BTreeSet<SegmentKey>,
+    /// Replaced since the oldest reader in the making began.
+    done: BTreeSet<SegmentKey>,
+    /// Readers in the making.
+    readers: usize,
+    /// Switches ever finished.
+    count: u64,
 }
 
 /// The segments of one shard; clones share it.
@@ -106,15 +123,39 @@ impl<D: Disk> SegmentStore<D> {
             budget,
             files: RefCell::new(Lru::new(options.open_files_max.max(1))),
             indexes: RefCell::new(Lru::new(options.index_cache_bytes)),
+            switches: RefCell::default(),
+            switch_turn: Permits::new(1),
         }))
     }
 
     /// A reader of a closed segment; its file and index are opened now unless they are cached.
     ///
+    /// Take `segment` out of the log's list in the same instant (no await between).
+    ///
     /// # Errors
+    /// [`SegmentError::Replaced`]: compaction replaced the segment meanwhile, look it up again.
     /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`] when the index had to be rebuilt and the
     /// log is damaged.
     pub async fn reader(
+        &self,
+        directory: &Rc<str>,
+        segment: &ClosedSegment,
+    ) -> Result<SegmentReader<D>, SegmentError> {
+        let key = (Rc::clone(directory), segment.base_offset);
+        let opening = Opening::new(self);
+        if self.0.switches.borrow().running.contains(&key) {
+            drop(self.0.switch_turn.acquire().await);
+            return Err(SegmentError::Replaced);
+        }
+        let opened = self.open_reader(directory, segment).await;
+        if opening.was_replaced(&key) {
+            self.forget(directory, segment.base_offset);
+            return Err(SegmentError::Replaced);
+        }
+        opened
+    }
+
+    async fn open_reader(
         &self,
         directory: &Rc<str>,
         segment: &ClosedSegment,
@@ -187,7 +228,7 @@ impl<D: Disk> SegmentStore<D> {
         segment: &ClosedSegment,
     ) -> Result<(), DiskError> {
         self.forget(directory, segment.base_offset);
-        self.remove_files(directory, segment.base_offset).await?;
+        remove_log_files(&self.0.disk, directory, segment.base_offset).await?;
         self.0.budget.give_back(u64::from(segment.size_bytes));
         Ok(())
     }
@@ -228,17 +269,33 @@ impl<D: Disk> SegmentStore<D> {
         self.0.options.index_interval_bytes
     }
 
-    pub(crate) async fn remove_files(
+    /// How many segments compaction has replaced; a place inside a segment holds only while this
+    /// stays.
+    pub(crate) fn switch_count(&self) -> u64 {
+        self.0.switches.borrow().count
+    }
+
+    /// Keeps new readers of these segments away until the result is dropped; one switch at a time.
+    pub(crate) async fn begin_switch(
         &self,
-        directory: &str,
-        base_offset: i64,
-    ) -> Result<(), DiskError> {
-        remove_index_files(&self.0.disk, directory, base_offset).await?;
-        remove_if_there(
-            &self.0.disk,
-            &file_path(directory, base_offset, FileKind::Log),
-        )
-        .await
+        directory: &Rc<str>,
+        segments: &[ClosedSegment],
+    ) -> SwitchTurn<D> {
+        let permit = self.0.switch_turn.acquire().await;
+        let keys: Vec<SegmentKey> = segments
+            .iter()
+            .map(|segment| (Rc::clone(directory), segment.base_offset))
+            .collect();
+        self.0
+            .switches
+            .borrow_mut()
+            .running
+            .extend(keys.iter().cloned());
+        SwitchTurn {
+            store: self.clone(),
+            keys,
+            _permit: permit,
+        }
     }
 
     pub(crate) async fn open_source(
@@ -267,6 +324,52 @@ impl<D: Disk> SegmentStore<D> {
     }
 }
 
+/// A switch in progress.
+pub(crate) struct SwitchTurn<D: Disk> {
+    store: SegmentStore<D>,
+    keys: Vec<SegmentKey>,
+    _permit: Permit,
+}
+
+impl<D: Disk> Drop for SwitchTurn<D> {
+    fn drop(&mut self) {
+        let mut switches = self.store.0.switches.borrow_mut();
+        switches.count += 1;
+        for key in self.keys.drain(..) {
+            self.store.forget(&key.0, key.1);
+            switches.running.remove(&key);
+            if switches.readers > 0 {
+                switches.done.insert(key);
+            }
+        }
+    }
+}
+
+/// A reader in the making.
+struct Opening<'a, D: Disk>(&'a SegmentStore<D>);
+
+impl<'a, D: Disk> Opening<'a, D> {
+    fn new(store: &'a SegmentStore<D>) -> Self {
+        store.0.switches.borrow_mut().readers += 1;
+        Self(store)
+    }
+
+    fn was_replaced(&self, key: &SegmentKey) -> bool {
+        let switches = self.0.0.switches.borrow();
+        switches.running.contains(key) || switches.done.contains(key)
+    }
+}
+
+impl<D: Disk> Drop for Opening<'_, D> {
+    fn drop(&mut self) {
+        let mut switches = self.0.0.switches.borrow_mut();
+        switches.readers -= 1;
+        if switches.readers == 0 {
+            switches.done.clear();
+        }
+    }
+}
+
 /// How segments are read.
 pub(crate) const READ_DIRECT: OpenMode = OpenMode {
     create: false,
@@ -274,6 +377,36 @@ pub(crate) const READ_DIRECT: OpenMode = OpenMode {
     durable: false,
     direct: true,
 };
+
+/// Removes the files of a segment durably, the log last.
+pub(crate) async fn remove_log_files<D: Disk>(
+    disk: &D,
+    directory: &str,
+    base_offset: i64,
+) -> Result<(), DiskError> {
+    remove_index_files(disk, directory, base_offset).await?;
+    remove_if_there(disk, &file_path(directory, base_offset, FileKind::Log)).await
+}
+
+/// Walks all headers of a file of batches and returns the offset after the last one.
+pub(crate) async fn note_all_batches<D: Disk>(
+    store: &SegmentStore<D>,
+    directory: &Rc<str>,
+    base_offset: i64,
+    kind: FileKind,
+    size_bytes: u32,
+) -> Result<i64, SegmentError> {
+    let path = file_path(directory, base_offset, kind);
+    let source = Source {
+        file: store.disk().open(&path, READ_DIRECT).await?,
+        disk: store.disk().clone(),
+        directory: Rc::clone(directory),
+        base_offset,
+        kind,
+    };
+    let mut index = SegmentIndex::new(base_offset, store.index_interval_bytes());
+    note_batches(&source, &mut index, 0, size_bytes).await
+}
 
 /// Removes a file; that it is gone already is no error.
 pub(crate) async fn remove_if_there<D: Disk>(disk: &D, path: &str) -> Result<(), DiskError> {

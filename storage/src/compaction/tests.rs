@@ -1,0 +1,606 @@
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_lite::record_batch::{BatchHeader, BatchOptions, BatchProducer, BatchView};
+
+use super::{
+    AbortedTransaction, CompactionFacts, CompactionFigures, CompactionJob, CompactionPlan,
+    CompactionRules, Pace, compact_log, plan_compaction, recover_interrupted,
+};
+use crate::disk::{Clock, Disk};
+use crate::disk_budget::DiskBudget;
+use crate::retention::WallClock;
+use crate::segment::{
+    ClosedSegment, Durability, FileKind, Segment, SegmentError, SegmentOptions, SegmentStore,
+    StoreOptions, file_path, parse_file_name,
+};
+use crate::testing::batches::{TestRecord, batch_with, codec, headers};
+use crate::testing::{MemoryDisk, Random, block_on};
+
+#[derive(Clone, Debug)]
+struct NoTime;
+
+impl Clock for NoTime {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn sleep(&self, _pause: Duration) {}
+}
+
+const RULES: CompactionRules = CompactionRules {
+    min_cleanable_dirty_ratio: 0.0,
+    min_compaction_lag_ms: 0,
+    max_compaction_lag_ms: u64::MAX,
+    delete_retention_ms: 1000,
+    segment_bytes: 6000,
+};
+
+/// A record as a reader sees it: offset, key, value.
+type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// A log of closed segments with the state that its records add up to.
+struct Log {
+    disk: MemoryDisk,
+    store: SegmentStore<MemoryDisk>,
+    directory: Rc<str>,
+    closed: Vec<ClosedSegment>,
+    next_offset: i64,
+    first_dirty_offset: i64,
+    now_ms: i64,
+    state: BTreeMap<Vec<u8>, (i64, Option<Vec<u8>>)>,
+    producers: BTreeMap<i64, i64>,
+    map_bytes: usize,
+}
+
+impl Log {
+    fn new() -> Self {
+        let disk = MemoryDisk::new();
+        let store = SegmentStore::new(disk.clone(), DiskBudget::new(None), StoreOptions::default());
+        Self {
+            disk,
+            store,
+            directory: Rc::from("logs/t-0"),
+            closed: Vec::new(),
+            next_offset: 0,
+            first_dirty_offset: 0,
+            now_ms: 1_000_000,
+            state: BTreeMap::new(),
+            producers: BTreeMap::new(),
+            map_bytes: 24 * 1000,
+        }
+    }
+
+    /// Closes a segment of these batches, given as options and records; offsets are filled in.
+    fn add_segment(&mut self, batches: Vec<(BatchOptions, Vec<TestRecord>)>) {
+        let options = SegmentOptions {
+            segment_bytes: 1 << 20,
+        };
+        let create = Segment::create(&self.store, &self.directory, self.next_offset, options);
+        let segment = block_on(create).unwrap();
+        for (mut options, records) in batches {
+            options.base_offset = self.next_offset;
+            options.partition_leader_epoch = 3;
+            for (_, key, value) in &records {
+                if let (Some(key), false) = (key, options.is_control) {
+                    self.state
+                        .insert(key.clone(), (self.next_offset, value.clone()));
+                }
+                self.next_offset += 1;
+            }
+            if let Some(producer) = options.producer {
+                self.producers.insert(producer.id, self.next_offset - 1);
+            }
+            let bytes = batch_with(options, &records);
+            block_on(segment.append(&[bytes], Durability::OnSync)).unwrap();
+        }
+        self.closed.push(block_on(segment.roll()).unwrap());
+    }
+
+    fn add_random_segment(&mut self, random: &mut Random) {
+        let count = 1 + random.below(12);
+        let batches = (0..count).map(|_| self.random_batch(random)).collect();
+        self.add_segment(batches);
+    }
+
+    fn random_batch(&self, random: &mut Random) -> (BatchOptions, Vec<TestRecord>) {
+        let mut options = BatchOptions {
+            compression: codec(random.below(5)),
+            ..BatchOptions::default()
+        };
+        if random.below(3) == 0 {
+            options.producer = Some(BatchProducer {
+                id: i64::try_from(random.below(4)).unwrap(),
+                epoch: 0,
+                base_sequence: 7,
+            });
+        }
+        if random.below(20) == 0 {
+            options.is_control = true;
+            return (
+                options,
+                vec![(self.now_ms, Some(vec![0, 0, 0, 1]), Some(vec![0; 6]))],
+            );
+        }
+        let record = |random: &mut Random| {
+            let key = match random.below(15) {
+                0 => None,
+                number => Some(vec![
+                    b'k',
+                    u8::try_from(number * 3 + random.below(3)).unwrap(),
+                ]),
+            };
+            let value = (random.below(4) > 0).then(|| vec![5; random.below(120)]);
+            (
+                self.now_ms + i64::try_from(random.below(50)).unwrap(),
+                key,
+                value,
+            )
+        };
+        let count = 1 + random.below(8);
+        (options, (0..count).map(|_| record(random)).collect())
+    }
+
+    fn job<'a>(
+        &self,
+        closed: &'a [ClosedSegment],
+        producers: &'a BTreeMap<i64, i64>,
+    ) -> CompactionJob<'a> {
+        CompactionJob {
+            closed,
+            plan: CompactionPlan {
+                first_dirty_offset: self.first_dirty_offset,
+                end_offset: self.next_offset,
+                dirty_ratio: 1.0,
+            },
+            rules: RULES,
+            clock: WallClock {
+                now_ms: self.now_ms,
+                is_synchronised: true,
+            },
+            map_bytes: self.map_bytes,
+            active_producers: producers,
+            aborted: &[],
+        }
+    }
+
+    fn compact(&mut self) -> Result<CompactionFigures, SegmentError> {
+        let (closed, producers) = (self.closed.clone(), self.producers.clone());
+        let job = self.job(&closed, &producers);
+        let list = &mut self.closed;
+        let mut on_switch = |sources: &[ClosedSegment], output: ClosedSegment| {
+            let at = list
+                .iter()
+                .position(|segment| *segment == sources[0])
+                .unwrap();
+            list.splice(at..at + sources.len(), [output]);
+        };
+        let mut pace = Pace::new(NoTime, 1000);
+        let compact = compact_log(
+            &self.store,
+            &self.directory,
+            &job,
+            &mut pace,
+            &mut on_switch,
+        );
+        let figures = block_on(compact)?;
+        self.first_dirty_offset = figures.first_dirty_offset;
+        Ok(figures)
+    }
+
+    /// Every batch, checked: CRC, rising offsets, and that each offset leads to the next batch.
+    fn batches(&self) -> Vec<(BatchHeader, Vec<Seen>)> {
+        let mut all: Vec<(BatchHeader, Vec<Seen>)> = Vec::new();
+        let mut next_offset = 0;
+        for segment in &self.closed {
+            let reader = block_on(self.store.reader(&self.directory, segment)).unwrap();
+            let bytes = block_on(reader.read(0, u32::MAX)).unwrap();
+            assert_eq!(bytes.len(), segment.size_bytes as usize);
+            for (position, header) in headers(&bytes) {
+                assert!(header.base_offset >= next_offset, "offsets rise");
+                for offset in [next_offset.max(segment.base_offset), header.last_offset()] {
+                    let found = block_on(reader.lookup(offset)).unwrap().unwrap();
+                    assert_eq!(
+                        found,
+                        (position, header),
+                        "{offset} leads to the next batch"
+                    );
+                    let read = block_on(reader.read_batches(offset, 1, i64::MAX)).unwrap();
+                    assert_eq!(read.unwrap().base_offset, header.base_offset);
+                }
+                next_offset = header.next_offset();
+                all.push((header, records(&bytes.slice(position as usize..))));
+            }
+        }
+        all
+    }
+
+    fn data(&self) -> Vec<Seen> {
+        let batches = self.batches();
+        let data = batches.iter().filter(|(header, _)| !header.is_control());
+        data.flat_map(|(_, records)| records.iter().cloned())
+            .collect()
+    }
+
+    /// The records left add up to the same state; a deleted key may have its tombstone or nothing.
+    fn check_state(&self) {
+        let mut seen: BTreeMap<Vec<u8>, (i64, Option<Vec<u8>>)> = BTreeMap::new();
+        for (offset, key, value) in self.data() {
+            if let Some(key) = key {
+                seen.insert(key, (offset, value));
+            }
+        }
+        for (key, (offset, value)) in &self.state {
+            match seen.remove(key) {
+                Some(found) => assert_eq!(found, (*offset, value.clone()), "{key:?}"),
+                None => assert_eq!(*value, None, "{key:?} at {offset} is lost"),
+            }
+        }
+        assert!(seen.is_empty(), "records from nowhere: {seen:?}");
+    }
+
+    /// Below the end of the last round each key has one record and none is without key.
+    fn check_compacted(&self) {
+        let mut last = BTreeMap::new();
+        let clean = self
+            .data()
+            .into_iter()
+            .filter(|seen| seen.0 < self.first_dirty_offset);
+        for (offset, key, _) in clean {
+            let key = key.unwrap_or_else(|| panic!("a record without key stayed at {offset}"));
+            assert_eq!(last.insert(key, offset), None, "two records of a key");
+        }
+    }
+
+    /// Start again from what is on the disk.
+    fn recover(&mut self) {
+        self.disk.lose_power();
+        let budget = DiskBudget::new(None);
+        self.store = SegmentStore::new(self.disk.clone(), budget, StoreOptions::default());
+        block_on(recover_interrupted(&self.store, &self.directory)).unwrap();
+        assert!(!block_on(recover_interrupted(&self.store, &self.directory)).unwrap());
+        self.closed.clear();
+        for entry in block_on(self.disk.list(&self.directory)).unwrap() {
+            let (base, kind) = parse_file_name(&entry.name).unwrap();
+            assert!(!matches!(kind, FileKind::Swap | FileKind::Cleaned));
+            if kind == FileKind::Log {
+                let size = u32::try_from(entry.length_bytes).unwrap();
+                let recover = self.store.recover_closed(&self.directory, base, size);
+                self.closed.push(block_on(recover).unwrap());
+            }
+        }
+    }
+}
+
+fn records(bytes: &Bytes) -> Vec<Seen> {
+    let view = BatchView::new(bytes).unwrap();
+    view.check_crc().unwrap();
+    let mut scratch = Vec::new();
+    let records = view.records(&Default::default(), &mut scratch).unwrap();
+    let records = records.map(|record| {
+        let record = record.unwrap();
+        (
+            record.offset,
+            record.key.map(<[u8]>::to_vec),
+            record.value.map(<[u8]>::to_vec),
+        )
+    });
+    records.collect()
+}
+
+fn keyed(key: &str, value: Option<&str>) -> TestRecord {
+    (1_000_000, Some(key.into()), value.map(Into::into))
+}
+
+#[test]
+fn random_logs_keep_the_state_of_a_map() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let mut log = Log::new();
+        if seed % 3 == 0 {
+            log.map_bytes = 24 * 64;
+        }
+        for _ in 0..4 {
+            for _ in 0..1 + random.below(6) {
+                log.add_random_segment(&mut random);
+            }
+            let before = log.first_dirty_offset;
+            let figures = log.compact().unwrap();
+            assert!(
+                figures.first_dirty_offset > before,
+                "each round makes progress"
+            );
+            assert_eq!(
+                figures.map_was_full,
+                figures.first_dirty_offset < log.next_offset
+            );
+            assert!(figures.records_kept <= figures.records_read);
+            log.check_state();
+            log.check_compacted();
+            let used: u64 = log
+                .closed
+                .iter()
+                .map(|segment| u64::from(segment.size_bytes))
+                .sum();
+            assert_eq!(log.store.budget().used_bytes(), used);
+            log.now_ms += 700;
+        }
+        let last_offsets: Vec<i64> = log
+            .batches()
+            .iter()
+            .map(|(header, _)| header.last_offset())
+            .collect();
+        for last in log.producers.values() {
+            assert!(
+                last_offsets.contains(last),
+                "the last batch of a producer stays"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_round_recovers() {
+    let fill = || {
+        let mut log = Log::new();
+        let mut random = Random::new(77);
+        for _ in 0..7 {
+            log.add_random_segment(&mut random);
+        }
+        log
+    };
+    let mut whole = fill();
+    let start = whole.disk.operation_count();
+    whole.compact().unwrap();
+    let operations = whole.disk.operation_count() - start;
+    assert!(operations > 30);
+    for stop in 0..operations {
+        let mut log = fill();
+        log.disk.stop_after(Some(stop));
+        let is_complete = log.compact().is_ok();
+        assert!(
+            !is_complete || stop + 8 > operations,
+            "only an index file may be missing"
+        );
+        log.recover();
+        log.check_state();
+        log.compact().unwrap();
+        log.check_state();
+        log.check_compacted();
+        assert_eq!(log.data(), whole.data(), "the same round in the end");
+    }
+}
+
+#[test]
+fn a_tombstone_goes_after_its_horizon_and_takes_nothing_with_it() {
+    let mut log = Log::new();
+    let options = BatchOptions::default();
+    log.add_segment(vec![
+        (options, vec![keyed("a", Some("1")), keyed("b", Some("1"))]),
+        (options, vec![keyed("a", None), keyed("c", Some("1"))]),
+    ]);
+    log.compact().unwrap();
+    let horizons: Vec<_> = log
+        .batches()
+        .iter()
+        .map(|(header, _)| header.delete_horizon())
+        .collect();
+    assert_eq!(horizons, [None, Some(1_001_000)]);
+    assert_eq!(log.data().len(), 3);
+    for (now_ms, records_left) in [(1_000_999, 3), (1_001_000, 2)] {
+        log.now_ms = now_ms;
+        log.add_segment(vec![(options, vec![keyed("d", Some("x"))])]);
+        log.compact().unwrap();
+        assert_eq!(log.data().len(), records_left + 1);
+        log.check_state();
+    }
+    let offsets: Vec<i64> = log.data().iter().map(|seen| seen.0).collect();
+    assert_eq!(offsets, [1, 3, 5]);
+}
+
+#[test]
+fn tombstones_stay_while_the_clock_cannot_be_believed() {
+    let mut log = Log::new();
+    let options = BatchOptions::default();
+    log.add_segment(vec![(
+        options,
+        vec![keyed("a", None), keyed("b", Some("1"))],
+    )]);
+    let (closed, producers) = (log.closed.clone(), BTreeMap::new());
+    let mut job = log.job(&closed, &producers);
+    job.clock.is_synchronised = false;
+    let mut pace = Pace::new(NoTime, 0);
+    let mut on_switch = |_: &[ClosedSegment], _| panic!("unchanged");
+    let compact = compact_log(&log.store, &log.directory, &job, &mut pace, &mut on_switch);
+    block_on(compact).unwrap();
+    assert_eq!(log.batches()[0].0.delete_horizon(), None);
+    assert_eq!(log.data().len(), 2);
+}
+
+#[test]
+fn emptied_batches_of_live_producers_and_the_end_stay_and_the_rest_goes() {
+    let mut log = Log::new();
+    let of = |id| BatchOptions {
+        producer: Some(BatchProducer {
+            id,
+            epoch: 2,
+            base_sequence: 40,
+        }),
+        ..BatchOptions::default()
+    };
+    log.add_segment(vec![
+        (
+            of(1),
+            vec![keyed("a", Some("old")), keyed("b", Some("old"))],
+        ),
+        (of(2), vec![keyed("a", Some("old"))]),
+        (of(1), vec![keyed("b", Some("old"))]),
+        (BatchOptions::default(), vec![keyed("a", Some("old"))]),
+        (
+            BatchOptions::default(),
+            vec![keyed("a", Some("new")), keyed("b", Some("new"))],
+        ),
+        (
+            BatchOptions::default(),
+            vec![(1_000_000, None, Some(vec![1]))],
+        ),
+    ]);
+    log.producers.remove(&2);
+    log.compact().unwrap();
+    let left: Vec<_> = log
+        .batches()
+        .iter()
+        .map(|(header, records)| (header.base_offset, header.last_offset(), records.len()))
+        .collect();
+    assert_eq!(left, [(3, 3, 0), (5, 6, 2), (7, 7, 0)]);
+    let (kept, _) = &log.batches()[0];
+    assert_eq!(
+        (kept.producer_id, kept.producer_epoch, kept.base_sequence),
+        (1, 2, 40)
+    );
+}
+
+#[test]
+fn records_of_aborted_transactions_go_and_shadow_nothing() {
+    let mut log = Log::new();
+    let transactional = BatchOptions {
+        producer: Some(BatchProducer {
+            id: 9,
+            epoch: 0,
+            base_sequence: 0,
+        }),
+        is_transactional: true,
+        ..BatchOptions::default()
+    };
+    log.add_segment(vec![
+        (BatchOptions::default(), vec![keyed("a", Some("kept"))]),
+        (transactional, vec![keyed("a", Some("aborted"))]),
+        (BatchOptions::default(), vec![keyed("z", Some("end"))]),
+    ]);
+    let (closed, producers) = (log.closed.clone(), BTreeMap::new());
+    let mut job = log.job(&closed, &producers);
+    let aborted = [AbortedTransaction {
+        producer_id: 9,
+        first_offset: 1,
+        last_offset: 2,
+    }];
+    job.aborted = &aborted;
+    let list = &mut log.closed;
+    let mut pace = Pace::new(NoTime, 0);
+    let mut on_switch = |_: &[ClosedSegment], output| *list = vec![output];
+    block_on(compact_log(
+        &log.store,
+        &log.directory,
+        &job,
+        &mut pace,
+        &mut on_switch,
+    ))
+    .unwrap();
+    let offsets: Vec<i64> = log.data().iter().map(|seen| seen.0).collect();
+    assert_eq!(offsets, [0, 2]);
+}
+
+#[test]
+fn damage_stops_the_round_and_changes_nothing() {
+    let mut log = Log::new();
+    log.add_segment(vec![(BatchOptions::default(), vec![keyed("a", Some("1"))])]);
+    log.add_segment(vec![(BatchOptions::default(), vec![keyed("a", Some("2"))])]);
+    let path = file_path(&log.directory, 1, FileKind::Log);
+    let mut bytes = log.disk.content(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    log.disk.set_content(&path, &bytes);
+    log.store.forget(&log.directory, 1);
+    let before = log.closed.clone();
+    let error = log.compact().unwrap_err();
+    assert!(matches!(error, SegmentError::Corrupt(corrupt) if corrupt.file == path));
+    assert_eq!(log.closed, before);
+}
+
+#[test]
+fn a_reader_made_before_the_switch_keeps_the_old_file() {
+    let mut log = Log::new();
+    log.add_segment(vec![
+        (BatchOptions::default(), vec![keyed("a", Some("1"))]),
+        (BatchOptions::default(), vec![keyed("a", Some("2"))]),
+    ]);
+    let reader = block_on(log.store.reader(&log.directory, &log.closed[0])).unwrap();
+    let before = log.closed[0];
+    log.compact().unwrap();
+    assert!(log.closed[0].size_bytes < before.size_bytes);
+    let found = block_on(reader.lookup(0)).unwrap().unwrap();
+    assert_eq!(found.1.base_offset, 0);
+    let reader = block_on(log.store.reader(&log.directory, &log.closed[0])).unwrap();
+    assert_eq!(
+        block_on(reader.lookup(0)).unwrap().unwrap().1.base_offset,
+        1
+    );
+}
+
+#[test]
+fn a_round_is_due_by_ratio_lag_and_commitment() {
+    let segment = |number: i64, max_timestamp| ClosedSegment {
+        base_offset: number * 10,
+        next_offset: number * 10 + 10,
+        max_timestamp: Some(max_timestamp),
+        size_bytes: 100,
+    };
+    let closed = [
+        segment(0, 100),
+        segment(1, 200),
+        segment(2, 300),
+        segment(3, 400),
+    ];
+    let facts = CompactionFacts {
+        closed: &closed,
+        first_dirty_offset: 20,
+        end_offset: 1000,
+        earliest_dirty_timestamp: None,
+    };
+    let rules = CompactionRules {
+        min_cleanable_dirty_ratio: 0.4,
+        ..RULES
+    };
+    let clock = WallClock {
+        now_ms: 1000,
+        is_synchronised: true,
+    };
+    let plan = |facts: CompactionFacts<'_>, rules, clock| {
+        plan_compaction(&facts, &rules, clock).map(|plan| plan.end_offset)
+    };
+    assert_eq!(plan(facts, rules, clock), Some(40));
+    let ratio = |min_cleanable_dirty_ratio| CompactionRules {
+        min_cleanable_dirty_ratio,
+        ..rules
+    };
+    assert_eq!(plan(facts, ratio(0.5), clock), None);
+    let overdue = |max_compaction_lag_ms| CompactionRules {
+        max_compaction_lag_ms,
+        ..ratio(0.9)
+    };
+    assert_eq!(plan(facts, overdue(699), clock), Some(40));
+    assert_eq!(plan(facts, overdue(700), clock), None);
+    let lag = |min_compaction_lag_ms| CompactionRules {
+        min_compaction_lag_ms,
+        ..ratio(0.3)
+    };
+    assert_eq!(plan(facts, lag(601), clock), Some(30));
+    assert_eq!(plan(facts, lag(701), clock), None);
+    let unsynchronised = WallClock {
+        is_synchronised: false,
+        ..clock
+    };
+    assert_eq!(plan(facts, lag(1), unsynchronised), None);
+    assert_eq!(plan(facts, rules, unsynchronised), Some(40));
+    let uncommitted = CompactionFacts {
+        end_offset: 39,
+        ..facts
+    };
+    assert_eq!(plan(uncommitted, ratio(0.3), clock), Some(30));
+    let clean = CompactionFacts {
+        first_dirty_offset: 40,
+        ..facts
+    };
+    assert_eq!(plan(clean, rules, clock), None);
+}
