@@ -545,7 +545,9 @@ def test_uncommitted_group_has_no_offset(new_topic, new_consumer):
     assert committed.offset < 0
 
 
-def test_commit_by_an_outsider_to_a_group_with_members_is_refused(new_topic, new_producer, new_consumer):
+def test_commit_by_an_outsider_to_a_group_with_members_is_refused(
+    new_topic, new_producer, new_consumer
+):
     topic, group = new_topic(), fresh("group")
     produce(new_producer(), topic, [{"value": b"x"}])
     member = Member(new_consumer(group), topic)

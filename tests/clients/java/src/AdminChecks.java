@@ -271,7 +271,8 @@ final class AdminChecks {
                 return null;
             });
         }
-        Broker.equal("604800000", configs(broker, resource).get("segment.ms").value(), "segment.ms");
+        String unchanged = configs(broker, resource).get("segment.ms").value();
+        Broker.equal("604800000", unchanged, "segment.ms");
         Broker.fails(UnknownTopicOrPartitionException.class, () -> {
             alter(broker, resource(broker.fresh("none")),
                 operation(AlterConfigOp.OpType.SET, "segment.ms", "5000000"));
@@ -287,7 +288,8 @@ final class AdminChecks {
         Broker.equal("true", found.get("auto.create.topics.enable").value(), "auto creation");
         Broker.that(Integer.parseInt(found.get("num.partitions").value()) >= 1, "num.partitions");
         String before = found.get("message.max.bytes").value();
-        alter(broker, resource, operation(AlterConfigOp.OpType.SET, "message.max.bytes", "2000000"));
+        alter(broker, resource,
+            operation(AlterConfigOp.OpType.SET, "message.max.bytes", "2000000"));
         Broker.eventually("set", () ->
             configs(broker, resource).get("message.max.bytes").value().equals("2000000"));
         Broker.equal(ConfigEntry.ConfigSource.DYNAMIC_BROKER_CONFIG,
@@ -317,7 +319,8 @@ final class AdminChecks {
         TopicPartition partition = new TopicPartition(name, 0);
         broker.sendNumbers(name, 0, 0, 10);
         DeletedRecords deleted = broker.admin.deleteRecords(
-            Map.of(partition, RecordsToDelete.beforeOffset(4))).lowWatermarks().get(partition).get();
+            Map.of(partition, RecordsToDelete.beforeOffset(4)))
+            .lowWatermarks().get(partition).get();
         Broker.equal(4L, deleted.lowWatermark(), "low watermark");
         Broker.equal(4L, earliest(broker, partition), "start");
         Broker.equal(4L, Broker.take(broker.reader(name, 0, 0), 6).get(0).offset(), "first record");

@@ -72,8 +72,8 @@ final class Broker implements AutoCloseable {
     /** A new topic; configs are name, value, name, value. It can be used when this returns. */
     String topic(int partitions, String... configs) throws Exception {
         String name = fresh("java");
-        admin.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(pairs(configs))))
-            .all().get(15, TimeUnit.SECONDS);
+        NewTopic topic = new NewTopic(name, partitions, (short) 1).configs(pairs(configs));
+        admin.createTopics(List.of(topic)).all().get(15, TimeUnit.SECONDS);
         awaitTopic(name);
         return name;
     }

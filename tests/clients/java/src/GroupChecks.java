@@ -25,7 +25,8 @@ import org.apache.kafka.common.errors.OffsetMetadataTooLarge;
 /** Consumer groups: joining, leaving, crashing, static members, committed offsets. */
 final class GroupChecks {
     private static final String RANGE = "org.apache.kafka.clients.consumer.RangeAssignor";
-    private static final String ROUND_ROBIN = "org.apache.kafka.clients.consumer.RoundRobinAssignor";
+    private static final String ROUND_ROBIN =
+        "org.apache.kafka.clients.consumer.RoundRobinAssignor";
     private static final String COOPERATIVE =
         "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
 
@@ -215,7 +216,7 @@ final class GroupChecks {
         Broker.equal(offsets, reader.committed(Set.of(zero, one)), "offsets for a simple consumer");
         reader.assign(List.of(zero));
         reader.commitSync(Map.of(zero, new OffsetAndMetadata(8)));
-        Broker.equal(8L, reader.committed(Set.of(zero)).get(zero).offset(), "offset by a non-member");
+        Broker.equal(8L, reader.committed(Set.of(zero)).get(zero).offset(), "non-member's offset");
     }
 
     private static void resume(Broker broker) throws Exception {
@@ -267,8 +268,10 @@ final class GroupChecks {
         });
         Member named = new Member(broker, topic, broker.fresh("group"), "group.instance.id", "s");
         settle(1, named);
-        broker.admin.removeMembersFromConsumerGroup(named.consumer.groupMetadata().groupId(),
-            new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("s")))).all().get();
+        RemoveMembersFromConsumerGroupOptions byInstance =
+            new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("s")));
+        broker.admin.removeMembersFromConsumerGroup(
+            named.consumer.groupMetadata().groupId(), byInstance).all().get();
     }
 
     private static void pattern(Broker broker) throws Exception {

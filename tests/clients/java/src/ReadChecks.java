@@ -25,13 +25,13 @@ final class ReadChecks {
             suite.add("timestamp search finds the exact record in " + codec,
                 b -> timestamps(b, codec));
         }
-        suite.add("reset by duration starts at the first record young enough", ReadChecks::duration);
+        suite.add("reset by duration starts at the first young record", ReadChecks::duration);
         suite.add("offset out of range without a reset policy is an error", ReadChecks::outOfRange);
         suite.add("offset out of range resets to the end where told so", ReadChecks::latest);
         suite.add("read committed reads what no transaction wrote", ReadChecks::readCommitted);
         suite.add("idle consumer waits in long polls and wakes at once", ReadChecks::longPoll);
         suite.add("small fetch sizes still make progress", ReadChecks::smallFetches);
-        suite.add("fetch session over 60 partitions delivers what comes", ReadChecks::manyPartitions);
+        suite.add("session of 60 partitions delivers what comes", ReadChecks::manyPartitions);
         suite.add("paused partitions wait, resumed ones go on", ReadChecks::pause);
     }
 
@@ -87,7 +87,8 @@ final class ReadChecks {
             records.add(new ProducerRecord<>(topic, 0, now - age, null, Broker.text(age)));
         }
         Broker.send(broker.producer(), records);
-        Consumer<byte[], byte[]> consumer = broker.consumer("auto.offset.reset", "by_duration:PT1H");
+        Consumer<byte[], byte[]> consumer =
+            broker.consumer("auto.offset.reset", "by_duration:PT1H");
         consumer.assign(List.of(new TopicPartition(topic, 0)));
         Broker.equal(2L, Broker.take(consumer, 2).get(0).offset(), "first record of the last hour");
     }

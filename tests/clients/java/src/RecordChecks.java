@@ -33,7 +33,7 @@ final class RecordChecks {
             suite.add("records sent with acks=" + acks + " are stored", b -> acks(b, acks));
         }
         suite.add("log append time is the broker's", RecordChecks::logAppendTime);
-        suite.add("too old timestamp is refused where the topic says so", RecordChecks::oldTimestamp);
+        suite.add("too old timestamp is refused", RecordChecks::oldTimestamp);
         suite.add("too large record is refused, the next accepted", RecordChecks::tooLarge);
         suite.add("record without key on a compacted topic is refused", RecordChecks::noKey);
         suite.add("record to a missing partition is not sent", RecordChecks::missingPartition);

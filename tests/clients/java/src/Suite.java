@@ -59,7 +59,8 @@ public final class Suite {
                 long start = System.nanoTime();
                 Throwable failure = runOne(check.getValue(), broker);
                 long millis = (System.nanoTime() - start) / 1_000_000;
-                System.out.printf("%-6s %5d ms  %s%n", failure == null ? "ok" : "FAILED", millis, name);
+                String outcome = failure == null ? "ok" : "FAILED";
+                System.out.printf("%-6s %5d ms  %s%n", outcome, millis, name);
                 if (failure == null) {
                     passed++;
                 } else {

@@ -103,7 +103,8 @@ final class TopicChecks {
         Broker.take(consumer, 5);
         broker.makeAgain(topic, 1);
         broker.sendNumbers(topic, 0, 100, 102);
-        Broker.equal("100", Broker.text(Broker.take(consumer, 2).get(0).value()), "first new record");
+        String first = Broker.text(Broker.take(consumer, 2).get(0).value());
+        Broker.equal("100", first, "first new record");
     }
 
     private static void offsetsGone(Broker broker) throws Exception {
