@@ -35,7 +35,6 @@ pub(super) struct PendingAppend {
 pub(super) enum Change {
     /// The leader's assignment of a generation.
     Assignment {
-        generation_id: i32,
         assignments: BTreeMap<String, Bytes>,
     },
     /// A static member has a new member id.

@@ -13,7 +13,7 @@ use super::request::{
     AppendId, HeartbeatRequest, JoinGroupRequest, LeaveGroupReply, LeaveGroupRequest,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetsReply, Reply, ReplyToken, SyncGroupRequest,
 };
-use super::state::{Group, GroupState};
+use super::state::Group;
 use super::{Coordinator, DeleteRequest, Now, limits};
 
 impl Coordinator {
@@ -381,15 +381,10 @@ impl Coordinator {
         let durable = error.is_none();
         match change {
             Change::Empty => {}
-            Change::Assignment {
-                generation_id,
-                assignments,
-            } => {
+            Change::Assignment { assignments } => {
                 self.with_group(now, &group_id, |group, context| {
-                    let current = group.state == GroupState::CompletingRebalance
-                        && group.generation_id == generation_id
-                        && group.assignment_append == Some(id);
-                    if current {
+                    // A rebalance that began meanwhile has taken the name of the append back.
+                    if group.assignment_append == Some(id) {
                         group.finish_assignment(context, &assignments, group_error);
                     }
                 });

@@ -7,7 +7,8 @@
 //!                   4. a pending member is no member.
 //!                   5. the join timer runs exactly in PreparingRebalance.
 //!                   6. only members wait for a sync, and only while the sync timer runs.
-//!                   7. nobody awaits a sync outside CompletingRebalance.
+//!                   7. nobody awaits a sync, and no assignment is on its way to the log, outside
+//!                      CompletingRebalance.
 //! Source            `ClassicGroup` of Apache Kafka 4.x.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -353,5 +354,10 @@ impl Group {
             .any(|member| member.awaiting_sync.is_some());
         let completing = self.state == GroupState::CompletingRebalance;
         assert!(completing || !awaits_sync, "7: {}", self.id);
+        assert!(
+            completing || self.assignment_append.is_none(),
+            "7: {}",
+            self.id
+        );
     }
 }

@@ -100,11 +100,7 @@ impl Group {
             .collect();
         let record = self.to_record(Some(&assignments));
         self.recorded = true;
-        let generation_id = self.generation_id;
-        let change = Change::Assignment {
-            generation_id,
-            assignments,
-        };
+        let change = Change::Assignment { assignments };
         self.assignment_append = Some(self.append(context, change, vec![record]));
     }
 
