@@ -190,6 +190,25 @@ impl<D: Disk> Segment<D> {
         }
     }
 
+    /// Makes a closed segment active again (a cut reaches into it). Take it out of the list of
+    /// closed ones first; its bytes stay counted in the budget once.
+    pub fn reopen(
+        store: &SegmentStore<D>,
+        directory: &Rc<str>,
+        closed: &ClosedSegment,
+        options: SegmentOptions,
+    ) -> Self {
+        store.forget(directory, closed.base_offset);
+        store.budget().give_back(u64::from(closed.size_bytes));
+        let tail = KnownTail {
+            end_position: closed.size_bytes,
+            next_offset: closed.next_offset,
+            max_timestamp: closed.max_timestamp,
+            file_length_bytes: u64::from(closed.size_bytes),
+        };
+        Self::open(store, directory, closed.base_offset, options, tail)
+    }
+
     /// A reader of everything appended so far (written, not necessarily durable or committed).
     ///
     /// # Errors

@@ -38,14 +38,22 @@ impl<D: Disk> Segment<D> {
         Ok(self.closed_facts())
     }
 
-    /// Writes the index files of the segment as it stands, so that the next start need not walk it
-    /// (clean shutdown).
+    /// Leaves the files as a closed segment's would be, and the segment active: the preallocated
+    /// rest is cut and goes back to the budget, everything is synced, both index files are written.
+    ///
+    /// For a clean stop, so that the next start need not walk the segment and other programs can
+    /// read it, and for partitions that have been idle for long. Appends may follow.
     ///
     /// # Errors
-    /// [`SegmentError::Disk`]; harmless, the index is rebuilt then.
-    pub async fn write_index(&self) -> Result<(), SegmentError> {
+    /// [`SegmentError::Disk`]: the segment is poisoned when length or sync failed; a missing index
+    /// file is harmless, it is rebuilt.
+    pub async fn settle(&self) -> Result<(), SegmentError> {
         self.ensure_index().await?;
         let _turn = self.writing.acquire().await;
+        self.check_usable()?;
+        self.set_length(self.end_position()).await?;
+        self.state.borrow_mut().leftover = false;
+        self.sync_writes().await?;
         let index = self.index.borrow().clone();
         Ok(write_index_files(self.store.disk(), &self.directory, &index).await?)
     }

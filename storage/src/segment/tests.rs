@@ -501,7 +501,9 @@ fn a_truncated_segment_goes_on_as_if_the_rest_had_never_been() {
         let segment = world.create(0);
         let mut random = Random::new(3);
         let mut bytes = append_random(&segment, &mut random, 80);
-        block_on(segment.write_index()).unwrap();
+        block_on(segment.settle()).unwrap();
+        assert_eq!(world.log(0), bytes, "a settled file is exactly its batches");
+        assert_eq!(world.store.budget().used_bytes(), bytes.len() as u64);
         let (position, header) = headers(&bytes)[keep];
         block_on(segment.truncate(position, header.base_offset)).unwrap();
         bytes.truncate(position as usize);
@@ -638,4 +640,24 @@ fn what_was_promised_survives_a_power_cut_at_any_operation() {
         block_on(segment.roll()).unwrap();
         assert_eq!(world.log(0), all[..end]);
     }
+}
+
+#[test]
+fn a_closed_segment_becomes_active_again() {
+    let world = world();
+    let segment = world.create(0);
+    let mut random = Random::new(12);
+    let mut bytes = append_random(&segment, &mut random, 30);
+    let closed = block_on(segment.roll()).unwrap();
+    let segment = Segment::reopen(&world.store, &world.directory, &closed, OPTIONS);
+    assert_eq!(world.store.budget().used_bytes(), bytes.len() as u64);
+    let (position, header) = headers(&bytes)[20];
+    block_on(segment.truncate(position, header.base_offset)).unwrap();
+    bytes.truncate(position as usize);
+    bytes.extend(append_random(&segment, &mut random, 30));
+    check_lookups(&world, None, &segment, &bytes);
+    let closed = block_on(segment.roll()).unwrap();
+    assert_eq!(world.log(0), bytes);
+    check_lookups(&world, Some(closed), &segment, &bytes);
+    assert_eq!(world.store.budget().used_bytes(), bytes.len() as u64);
 }
