@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod catalog;
 pub mod error;
 pub mod error_code;
 pub mod fetch_session;
@@ -19,3 +20,4 @@ pub mod limits;
 pub mod primitive;
 pub mod producer;
 pub mod record_batch;
+pub mod topic_config;

@@ -94,3 +94,17 @@ pub const FETCH_SESSION_EVICTION_MS: i64 = 120_000;
 
 const _: () = assert!(PRODUCER_IDS_LOW_COUNT < PRODUCER_ID_BLOCK_COUNT);
 const _: () = assert!(FETCH_SESSIONS_MAX <= FETCH_SESSION_PARTITIONS_MAX);
+
+/// Bytes of one config value; longer ones are refused with INVALID_CONFIG.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 4_096;
+
+/// Partitions of one topic; more are refused with INVALID_PARTITIONS.
+pub const PARTITIONS_PER_TOPIC_MAX: usize = 10_000;
+
+/// Partitions of all topics; more are refused with INVALID_PARTITIONS. The owner may set less.
+pub const PARTITIONS_MAX: usize = 200_000;
+
+/// Replicas of one partition; more are refused with INVALID_REPLICATION_FACTOR.
+pub const REPLICAS_PER_PARTITION_MAX: usize = 9;
+
+const _: () = assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
