@@ -9,7 +9,7 @@ use crate::{LogIndex, NodeId, Term};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProposeError {
     /// This node does not lead the group.
-    #[error("not the leader; the leader is {leader:?}")]
+    #[error("not the leader; {}", described(*leader))]
     NotLeader {
         /// The leader of the current term, when known.
         leader: Option<NodeId>,
@@ -76,7 +76,7 @@ pub enum VoterSetError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TransferError {
     /// This node does not lead the group.
-    #[error("not the leader; the leader is {leader:?}")]
+    #[error("not the leader; {}", described(*leader))]
     NotLeader {
         /// The leader of the current term, when known.
         leader: Option<NodeId>,
@@ -101,9 +101,9 @@ pub enum MessageError {
         /// The kind of the message.
         kind: &'static str,
     },
-    /// The entries differ from committed ones, which a correct leader never sends.
-    #[error("node {from} sent an entry that differs from the committed one at index {index}")]
-    ConflictsWithCommitted {
+    /// The entries differ from committed ones, or from ones that this leader sent before.
+    #[error("node {from} sent an entry at index {index} that contradicts what is certain")]
+    Contradiction {
         /// The sender.
         from: NodeId,
         /// The first index that differs.
@@ -145,4 +145,11 @@ pub enum RecoveredError {
     /// The timing options contradict the limits.
     #[error("election timeout and heartbeat interval do not fit the limits")]
     Timing,
+}
+
+fn described(leader: Option<NodeId>) -> String {
+    match leader {
+        Some(leader) => format!("node {leader} leads"),
+        None => "no leader is known".to_owned(),
+    }
 }

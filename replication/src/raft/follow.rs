@@ -3,8 +3,8 @@
 //! What it is        checks that entries fit, tells the owner what to cut and what to append, and
 //!                   answers when that is persisted.
 //! What it is not    starting anew is `install`.
-//! Invariants        1. committed entries are never cut. 2. an answer names only what is persisted
-//!                   and verified in this term.
+//! Invariants        1. neither committed entries are cut nor what this leader sent before. 2. an
+//!                   answer names only what is persisted and verified in this term.
 //! Source            Raft §5.3, figure 2 (AppendEntries receiver).
 
 use super::{HardStateStorage, Raft, State};
@@ -23,9 +23,10 @@ impl Raft {
         let previous = append.previous;
         let matches = self.log.term_at(previous.index) == Some(previous.term);
         let difference = self.log.first_difference(&append.entries);
-        let conflict = difference.filter(|index| *index <= self.commit_index);
-        if let Some(index) = conflict.filter(|_| matches) {
-            return Err(MessageError::ConflictsWithCommitted { from, index });
+        let certain = self.commit_index.max(self.verified_index);
+        let contradiction = difference.filter(|index| matches && *index <= certain);
+        if let Some(index) = contradiction {
+            return Err(MessageError::Contradiction { from, index });
         }
         self.handle_leader_alive(now, from);
         if self.is_log_output_pending() {

@@ -63,7 +63,9 @@ pub struct Recovered {
     pub runs: Vec<TermRun>,
     /// Index of the last entry, inclusive; `before.index` for a log without entries.
     pub last_index: LogIndex,
-    /// An index known to be committed, inclusive; 0 if none is known.
+    /// An index known to be committed and persisted here, inclusive; 0 if none is known. A commit
+    /// index that was ahead of the own persisted index must have been lowered to it when stored:
+    /// what lies above it on this disk may be something else.
     pub commit_index: LogIndex,
     /// The voter set in force at `before` and every one in the log since, ascending.
     pub voters: Vec<VotersEntry>,

@@ -261,5 +261,14 @@ fn an_idle_group_is_small() {
     raft.handle_persisted(NOW, start.index, start.term);
     while raft.poll_output().is_some() {}
     let sole = raft.memory_bytes();
-    assert!(sole < 500, "{sole} bytes per idle group of one voter");
+    assert!(sole < 400, "{sole} bytes per idle group of one voter");
+
+    let mut found = recovered();
+    let ids = vec![NodeId(1), NodeId(2), NodeId(3)];
+    found.voters[0].set = VoterSet::new(ids, vec![]).unwrap();
+    let follower = Raft::new(NOW, options(), found).unwrap().memory_bytes();
+    assert!(
+        follower < 400,
+        "{follower} bytes per idle follower of three voters"
+    );
 }
