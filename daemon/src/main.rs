@@ -1,3 +1,13 @@
 //! The process `sluice`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use daemon::command::{self, Command};
+
+fn main() -> ExitCode {
+    match command::parse(std::env::args_os()) {
+        Ok(Command::Start(flags)) => command::start::run(&flags),
+        Ok(Command::ConfigCheck(file)) => command::config_check::run(&file),
+        Err(not_run) => command::explain(&not_run),
+    }
+}

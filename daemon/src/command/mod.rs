@@ -1,0 +1,173 @@
+//! The command line: what was asked for, and how errors look.
+//!
+//! What it is        the tree of commands, built from the key table; one module per command.
+//! Invariants        1. exit code 0 for success, 1 for a failure at work, 2 for a wrong call or
+//!                      configuration.
+//!                   2. an error is one line on standard error.
+
+pub mod config_check;
+pub mod start;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches};
+
+use crate::config::keys::{KEYS, Key};
+use crate::config::load::Flags;
+
+/// Exit code of a wrong call, configuration or data directory.
+pub const EXIT_USAGE: u8 = 2;
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Command {
+    /// `sluice start`
+    Start(Flags),
+    /// `sluice config check FILE`
+    ConfigCheck(PathBuf),
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The help or version that was asked for, or what is wrong with the call.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let matches = tree().try_get_matches_from(arguments)?;
+    match matches.subcommand() {
+        Some(("config", config)) => {
+            let check = config.subcommand_matches("check");
+            let file = check.and_then(|check| check.get_one::<PathBuf>("FILE"));
+            Ok(Command::ConfigCheck(file.cloned().unwrap_or_default()))
+        }
+        // Any other name was refused above.
+        other => Ok(Command::Start(
+            other.map_or_else(Flags::default, |(_, start)| flags_of(start)),
+        )),
+    }
+}
+
+/// Shows help, version or the error of a call, and says how the process ends.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    // There is nobody left to tell when the terminal is gone.
+    let _gone: io::Result<()> = error.print();
+    if error.use_stderr() {
+        return ExitCode::from(EXIT_USAGE);
+    }
+    ExitCode::SUCCESS
+}
+
+/// One line on standard error.
+pub(crate) fn complain(line: impl std::fmt::Display) {
+    let _gone: io::Result<()> = writeln!(io::stderr(), "sluice: {line}");
+}
+
+/// Text on standard output.
+pub(crate) fn show(text: impl std::fmt::Display) {
+    let mut output = io::stdout().lock();
+    let _gone: io::Result<()> = write!(output, "{text}").and_then(|()| output.flush());
+}
+
+fn tree() -> clap::Command {
+    let file = Arg::new("FILE")
+        .required(true)
+        .value_parser(clap::value_parser!(PathBuf));
+    clap::Command::new("sluice")
+        .about("A Kafka-compatible durable event broker for the edge")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(start_command())
+        .subcommand(
+            clap::Command::new("config")
+                .about("Work with configuration files")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    clap::Command::new("check")
+                        .about("Check a configuration file and say what is wrong with it")
+                        .arg(file),
+                ),
+        )
+}
+
+fn start_command() -> clap::Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help(
+            "Configuration file [default: /etc/sluice/sluice.toml and conf.d beside it, if there]",
+        );
+    let keys = KEYS.iter().map(|key| {
+        let Key {
+            name,
+            default,
+            value,
+            help,
+            ..
+        } = key;
+        let note = format!(
+            "{help} [default: {default}] [key: {name}] [env: {}]",
+            key.variable()
+        );
+        Arg::new(*name)
+            .long(key.flag())
+            .value_name(*value)
+            .help(note)
+    });
+    clap::Command::new("start")
+        .about("Run the broker")
+        .arg(config)
+        .args(keys)
+}
+
+fn flags_of(start: &ArgMatches) -> Flags {
+    let values = KEYS.iter().filter_map(|key| {
+        let value = start.get_one::<String>(key.name)?;
+        Some((key.name, value.clone()))
+    });
+    Flags {
+        file: start.get_one::<PathBuf>("config").cloned(),
+        values: values.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, parse, tree};
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        let words = line.split_whitespace().map(Into::into);
+        parse(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_tree_of_commands_is_consistent() {
+        tree().debug_assert();
+    }
+
+    #[test]
+    fn flags_arrive_under_the_names_of_their_keys() {
+        let line = "sluice start --config f --kafka-listen a:1 --advertise b:2 --memory 130M";
+        let Ok(Command::Start(flags)) = parsed(line) else {
+            panic!("start is parsed");
+        };
+        assert_eq!(flags.file, Some("f".into()));
+        let names: Vec<&str> = flags.values.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["kafka.listen", "kafka.advertise", "memory"]);
+    }
+
+    #[test]
+    fn a_mistyped_flag_or_command_is_an_error_with_a_hint() {
+        assert!(
+            parsed("sluice start --kafka-lisen x")
+                .unwrap_err()
+                .contains("--kafka-listen")
+        );
+        assert!(parsed("sluice strat").unwrap_err().contains("start"));
+        parsed("sluice").unwrap_err();
+    }
+}

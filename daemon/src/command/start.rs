@@ -1,0 +1,369 @@
+//! `sluice start`: the broker from its first to its last line.
+//!
+//! What it is        configuration, sockets, data directory, shards, then the control thread (which
+//!                   is the main thread) until a signal comes.
+//! Invariants        1. nothing is created on disk before configuration and sockets are fine.
+//!                   2. connections are accepted only after every shard is open.
+//!                   3. the mark of a clean stop is left only after every shard has said that it is
+//!                      flushed.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::io::unix::AsyncFd;
+use tracing::{error, info, warn};
+
+use super::{EXIT_USAGE, complain, show};
+use crate::admin::{self, Control};
+use crate::config::load::{self, Flags};
+use crate::config::{Config, HostPort, memory};
+use crate::data_directory::DataDirectory;
+use crate::io::disk::FileDriver;
+use crate::io::probe::{self, Abilities};
+use crate::limits::STOP_TIMEOUT;
+use crate::log;
+use crate::shard::budgets::ShardPlan;
+use crate::shard::mail::{MailReceiver, mailbox};
+use crate::shard::run::{self, ShardStart};
+use crate::shard::{Message, Process, ShardId, acceptor};
+use crate::sys::memory as system_memory;
+use crate::sys::process::{self, StopSignals};
+
+/// Arenas of the allocator with little memory: one, so that freed memory is found again by all.
+const ARENAS: i32 = 1;
+
+/// Allocations from this size on come from the kernel and go back to it, in bytes.
+const MMAP_THRESHOLD_BYTES: i32 = 4 * 1024 * 1024;
+
+/// Free memory at the end of the heap that goes back to the kernel, in bytes.
+const TRIM_THRESHOLD_BYTES: i32 = 1024 * 1024;
+
+/// Why the broker did not start: one line, and the exit code.
+struct NotStarted {
+    line: String,
+    code: u8,
+}
+
+/// Sizes that follow from configuration and machine.
+struct Sizes {
+    memory_bytes: u64,
+    processors: Vec<usize>,
+    shards: u16,
+}
+
+/// What is there before any thread starts.
+struct Prepared {
+    config: Config,
+    sizes: Sizes,
+    kafka: TcpListener,
+    kafka_address: SocketAddr,
+    admin: Option<TcpListener>,
+    data: DataDirectory,
+    abilities: Abilities,
+}
+
+/// Runs the broker until it is told to stop.
+pub fn run(flags: &Flags) -> ExitCode {
+    let started = Instant::now();
+    system_memory::tune_allocator(ARENAS, MMAP_THRESHOLD_BYTES, TRIM_THRESHOLD_BYTES);
+    match start(flags, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(not_started) => {
+            complain(&not_started.line);
+            ExitCode::from(not_started.code)
+        }
+    }
+}
+
+fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
+    let signals = StopSignals::block_and_open().map_err(failure("signals"))?;
+    let prepared = prepare(flags)?;
+    let (process, receivers) = build_process(&prepared)?;
+    let driver = start_shards(&prepared, &process, receivers, started)?;
+    let control = Control::new(&process, driver).map_err(usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failure("control thread"))?;
+    let _inside = runtime.enter();
+    let signals = signals.register().map_err(failure("signals"))?;
+    let Prepared {
+        config,
+        sizes,
+        kafka,
+        kafka_address,
+        admin,
+        data,
+        ..
+    } = prepared;
+    announce(&config, kafka_address, admin.as_ref(), driver, &sizes);
+    runtime.block_on(serve(control, kafka, admin, &signals))?;
+    runtime
+        .block_on(async { data.mark_clean() })
+        .map_err(failure("mark the clean stop"))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Everything that can be refused before anything is started.
+fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
+    let config = load::load(flags, utf8_environment()).map_err(usage)?;
+    log::start(&config);
+    let sizes = choose_sizes(&config);
+    let kafka = bind("kafka.listen", &config.kafka_listen)?;
+    let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
+    let admin = config
+        .admin_listen
+        .as_ref()
+        .map(|address| bind("admin.listen", address))
+        .transpose()?;
+    let data = DataDirectory::open(&config.data_dir, config.node_id).map_err(usage)?;
+    if config.memory_lock {
+        system_memory::lock_all_memory().map_err(|error| {
+            usage(format!(
+                "memory.lock: {error}; raise the limit of locked memory (ulimit -l)"
+            ))
+        })?;
+    }
+    let abilities = probe::probe(data.path(), config.storage_direct_io)
+        .map_err(|error| usage(format!("data directory {}: {error}", data.path().display())))?;
+    if !data.was_clean() {
+        info!("the last stop was not clean; the logs are recovered");
+    }
+    data.begin_use().map_err(failure("data directory"))?;
+    Ok(Prepared {
+        config,
+        sizes,
+        kafka,
+        kafka_address,
+        admin,
+        data,
+        abilities,
+    })
+}
+
+fn choose_sizes(config: &Config) -> Sizes {
+    let memory_bytes = config
+        .memory_bytes
+        .unwrap_or_else(memory::automatic_memory_bytes);
+    let processors = process::allowed_processors();
+    let shards = config
+        .shards
+        .unwrap_or_else(|| memory::automatic_shards(memory_bytes, processors.len()));
+    let open_files = process::raise_open_file_limit();
+    if open_files < 4096 {
+        warn!(
+            open_files,
+            "the limit of open files is low; partitions and connections need more"
+        );
+    }
+    Sizes {
+        memory_bytes,
+        processors,
+        shards,
+    }
+}
+
+fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), NotStarted> {
+    let Prepared {
+        config,
+        sizes,
+        kafka_address,
+        data,
+        ..
+    } = prepared;
+    let mut mailboxes = Vec::new();
+    let mut ends = Vec::new();
+    for id in 0..sizes.shards {
+        let (receiver, bell) = mailbox::<Message>().map_err(failure("shards"))?;
+        mailboxes.push(receiver.mailbox());
+        ends.push(ShardEnds { id, receiver, bell });
+    }
+    let fitting = ShardPlan::new(sizes.memory_bytes, sizes.shards).connections_max();
+    let process = Process {
+        advertised: advertised(config, *kafka_address),
+        config: config.clone(),
+        identity: data.identity().clone(),
+        mailboxes,
+        connections: ends.iter().map(|_| AtomicU32::new(0)).collect(),
+        connections_max: config
+            .max_connections
+            .unwrap_or_else(|| fitting.saturating_mul(u64::from(sizes.shards))),
+        address_counts: Mutex::default(),
+    };
+    Ok((Arc::new(process), ends))
+}
+
+/// The receiving ends of one shard.
+struct ShardEnds {
+    id: ShardId,
+    receiver: MailReceiver<Message>,
+    bell: std::os::unix::net::UnixStream,
+}
+
+/// Starts all shards and waits until every one is open.
+fn start_shards(
+    prepared: &Prepared,
+    process: &Arc<Process>,
+    ends: Vec<ShardEnds>,
+    started: Instant,
+) -> Result<FileDriver, NotStarted> {
+    let (opened, results) = mpsc::channel();
+    let sizes = &prepared.sizes;
+    let pin = prepared.config.threads_pin && sizes.shards > 1;
+    let shards = ends.len();
+    for ShardEnds { id, receiver, bell } in ends {
+        let processor = sizes.processors.get(usize::from(id)).copied();
+        run::start(ShardStart {
+            id,
+            process: Arc::clone(process),
+            receiver,
+            bell,
+            processor: processor.filter(|_| pin),
+            process_memory_bytes: sizes.memory_bytes,
+            data_directory: prepared.data.path().to_owned(),
+            abilities: prepared.abilities,
+            started,
+            opened: opened.clone(),
+        })
+        .map_err(failure("shards"))?;
+    }
+    let mut driver = FileDriver::Ring;
+    for _ in 0..shards {
+        let result = results
+            .recv()
+            .map_err(|_| usage("a shard ended while it opened"))?;
+        driver = result.map_err(|line| NotStarted { line, code: 1 })?;
+    }
+    Ok(driver)
+}
+
+/// Serves until a signal, then stops everything. A second signal ends the process at once.
+async fn serve(
+    control: Control,
+    kafka: TcpListener,
+    admin: Option<TcpListener>,
+    signals: &AsyncFd<StopSignals>,
+) -> Result<(), NotStarted> {
+    let accepting = control
+        .ask(0, move |shard| acceptor::start(shard, kafka))
+        .await;
+    match accepting {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(failure("kafka.listen")(error)),
+        Err(no_answer) => {
+            return Err(NotStarted {
+                line: no_answer.to_string(),
+                code: 1,
+            });
+        }
+    }
+    let control = Arc::new(control);
+    if let Some(listener) = admin {
+        admin::start(listener, Arc::clone(&control)).map_err(failure("admin.listen"))?;
+    }
+    wait_for_signal(signals).await.map_err(failure("signals"))?;
+    info!("stopping");
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_TIMEOUT, control.stop_all()) => match stopped {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(no_answer)) => Err(NotStarted { line: no_answer.to_string(), code: 1 }),
+            Err(_elapsed) => {
+                error!("the shards did not stop in time; the next start recovers");
+                process::end_now(1)
+            }
+        },
+        _second = wait_for_signal(signals) => process::end_now(1),
+    }
+}
+
+async fn wait_for_signal(signals: &AsyncFd<StopSignals>) -> std::io::Result<()> {
+    loop {
+        let mut guard = signals.readable().await?;
+        match guard.try_io(|signals| signals.get_ref().take()) {
+            Ok(result) => return result,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+/// Says on standard output where the broker listens and what to try.
+fn announce(
+    config: &Config,
+    kafka: SocketAddr,
+    admin: Option<&TcpListener>,
+    driver: FileDriver,
+    sizes: &Sizes,
+) {
+    let driver = driver.name();
+    info!(%kafka, driver, shards = sizes.shards, memory_bytes = sizes.memory_bytes, "started");
+    let mut text = format!(
+        "Sluice {} is up.\n  Kafka   {kafka}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    if let Some(admin) = admin.and_then(|admin| admin.local_addr().ok()) {
+        text.push_str(&format!("  Admin   http://{admin}/metrics\n"));
+    }
+    text.push_str(&format!(
+        "  Data    {}\n  Driver  {driver}, {} shard(s), {} MB of memory\nTry:\n  \
+         echo hello | kcat -b {kafka} -P -t greetings\n  kcat -b {kafka} -C -t greetings -e\n",
+        config.data_dir.display(),
+        sizes.shards,
+        sizes.memory_bytes.div_euclid(1_000_000),
+    ));
+    show(text);
+}
+
+fn advertised(config: &Config, kafka: SocketAddr) -> HostPort {
+    if let Some(advertised) = &config.kafka_advertise {
+        return advertised.clone();
+    }
+    let host = if kafka.ip().is_unspecified() {
+        // Clients cannot connect to 0.0.0.0; the name of the machine is the best guess.
+        machine_name()
+    } else {
+        config.kafka_listen.host.clone()
+    };
+    HostPort {
+        host,
+        port: kafka.port(),
+    }
+}
+
+fn machine_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+fn bind(key: &str, address: &HostPort) -> Result<TcpListener, NotStarted> {
+    let refused = |error: std::io::Error| usage(format!("{key} {address}: {error}"));
+    let resolved = (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .map_err(refused)?
+        .collect::<Vec<_>>();
+    TcpListener::bind(resolved.as_slice()).map_err(refused)
+}
+
+/// The environment as text; what is not text cannot be one of our variables.
+fn utf8_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn usage(line: impl std::fmt::Display) -> NotStarted {
+    NotStarted {
+        line: line.to_string(),
+        code: EXIT_USAGE,
+    }
+}
+
+fn failure(what: &str) -> impl Fn(std::io::Error) -> NotStarted {
+    move |error| NotStarted {
+        line: format!("{what}: {error}"),
+        code: 1,
+    }
+}

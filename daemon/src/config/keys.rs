@@ -1,0 +1,407 @@
+//! The table of configuration keys.
+//!
+//! What it is        name, default, words and meaning of every key, once. The flag is the name with
+//!                   dashes (`--kafka-listen`) unless the table says otherwise, the variable is the
+//!                   name in capitals (`SLUICE_KAFKA_LISTEN`).
+//! Invariants        1. the default of every key is accepted by its own parser (a test reads them
+//!                      all).
+
+use std::path::PathBuf;
+
+use kafka_lite::limits::{FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST, FRAME_BYTES_MAX_DEFAULT};
+
+use super::{Config, HostPort, LogFormat};
+use crate::limits::{MEMORY_BYTES_MIN, SHARDS_MAX};
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Name in files, with dots.
+    pub name: &'static str,
+    /// Flag without dashes, where it is not the name with dashes.
+    flag: Option<&'static str>,
+    /// Default as text; `auto` and `off` where the key knows them.
+    pub default: &'static str,
+    /// What a value looks like, for the help.
+    pub value: &'static str,
+    /// What it does, for the help.
+    pub help: &'static str,
+    /// Takes a value as text. The error continues "kafka.listen: ".
+    pub apply: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Key {
+    /// The flag without its two dashes.
+    pub fn flag(&self) -> String {
+        self.flag
+            .map_or_else(|| self.name.replace('.', "-"), str::to_owned)
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        let name = self.name.replace(['.', '-'], "_");
+        format!("SLUICE_{}", name.to_uppercase())
+    }
+}
+
+/// Every key, in the order of the help.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "data.dir",
+        flag: None,
+        default: "./sluice-data",
+        value: "DIR",
+        help: "Where the broker keeps everything",
+        apply: |config, text| {
+            if text.is_empty() {
+                return Err("a directory is expected".to_owned());
+            }
+            config.data_dir = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Key {
+        name: "kafka.listen",
+        flag: None,
+        default: "127.0.0.1:9092",
+        value: "HOST:PORT",
+        help: "Where Kafka clients connect",
+        apply: |config, text| set(&mut config.kafka_listen, host_port(text)),
+    },
+    Key {
+        name: "kafka.advertise",
+        flag: Some("advertise"),
+        default: "auto",
+        value: "HOST:PORT",
+        help: "The address that Kafka clients are told to use; auto is kafka.listen",
+        apply: |config, text| set(&mut config.kafka_advertise, unless("auto", text, host_port)),
+    },
+    Key {
+        name: "admin.listen",
+        flag: None,
+        default: "127.0.0.1:9644",
+        value: "HOST:PORT|off",
+        help: "Where /healthz, /readyz and /metrics are served",
+        apply: |config, text| set(&mut config.admin_listen, unless("off", text, host_port)),
+    },
+    Key {
+        name: "node.id",
+        flag: None,
+        default: "1",
+        value: "N",
+        help: "Number of this broker in its cluster",
+        apply: |config, text| set(&mut config.node_id, number(text, 0, 0x7fff_ffff)),
+    },
+    Key {
+        name: "memory",
+        flag: None,
+        default: "auto",
+        value: "SIZE",
+        help: "Memory limit of the whole process, for example 130M or 2G; auto is a quarter of the \
+               machine's memory, at most four fifths of the cgroup's limit and at most 4 GiB",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| size(text, MEMORY_BYTES_MIN, u64::MAX));
+            set(&mut config.memory_bytes, parsed)
+        },
+    },
+    Key {
+        name: "shards",
+        flag: None,
+        default: "auto",
+        value: "N",
+        help: "Threads that share the work; auto is one, or one per processor from 512 MiB of memory on",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| number(text, 1, SHARDS_MAX));
+            set(&mut config.shards, parsed)
+        },
+    },
+    Key {
+        name: "socket.request.max.bytes",
+        flag: None,
+        default: "8388608",
+        value: "BYTES",
+        help: "Largest request; a larger one closes the connection",
+        apply: |config, text| {
+            let least = u64::try_from(FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST).unwrap_or(0);
+            let parsed = size(text, least, 1 << 30);
+            set(
+                &mut config.socket_request_max_bytes,
+                parsed.and_then(|bytes| u32::try_from(bytes).map_err(|error| error.to_string())),
+            )
+        },
+    },
+    Key {
+        name: "max.connections",
+        flag: None,
+        default: "auto",
+        value: "N",
+        help: "Connections open at once; auto is what the memory has room for",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| number(text, 1, 1_000_000));
+            set(&mut config.max_connections, parsed)
+        },
+    },
+    Key {
+        name: "max.connections.per.ip",
+        flag: None,
+        default: "0",
+        value: "N",
+        help: "Connections open at once from one address; 0 is no limit",
+        apply: |config, text| {
+            set(
+                &mut config.max_connections_per_ip,
+                number(text, 0, 1_000_000),
+            )
+        },
+    },
+    Key {
+        name: "connections.max.idle.ms",
+        flag: None,
+        default: "600000",
+        value: "MS",
+        help: "A connection that is silent for longer is closed; 0 is never",
+        apply: |config, text| {
+            let parsed = number(text, 0, u64::from(u32::MAX));
+            set(&mut config.connections_max_idle_ms, parsed)
+        },
+    },
+    Key {
+        name: "storage.direct.io",
+        flag: None,
+        default: "true",
+        value: "true|false",
+        help: "Bypass the page cache where the file system can; otherwise every write is flushed by fdatasync",
+        apply: |config, text| set(&mut config.storage_direct_io, boolean(text)),
+    },
+    Key {
+        name: "threads.pin",
+        flag: None,
+        default: "true",
+        value: "true|false",
+        help: "Keep each shard on one processor when there are several shards",
+        apply: |config, text| set(&mut config.threads_pin, boolean(text)),
+    },
+    Key {
+        name: "memory.lock",
+        flag: Some("lock-memory"),
+        default: "false",
+        value: "true|false",
+        help: "Lock the memory of the process, so that it is never swapped out",
+        apply: |config, text| set(&mut config.memory_lock, boolean(text)),
+    },
+    Key {
+        name: "log.level",
+        flag: None,
+        default: "info",
+        value: "LEVEL",
+        help: "error, warn, info, debug or trace, or a filter such as info,daemon::connection=debug",
+        apply: |config, text| {
+            let filter: Result<tracing_subscriber::EnvFilter, _> = text.parse();
+            filter.map_err(|error| format!("{error}"))?;
+            text.clone_into(&mut config.log_level);
+            Ok(())
+        },
+    },
+    Key {
+        name: "log.format",
+        flag: None,
+        default: "text",
+        value: "text|json",
+        help: "How log lines on standard error look",
+        apply: |config, text| {
+            config.log_format = match text {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(format!("text or json is expected, not `{text}`")),
+            };
+            Ok(())
+        },
+    },
+];
+
+const _: () = assert!(FRAME_BYTES_MAX_DEFAULT == 8_388_608);
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The known key that is most like `name`, if any is at all.
+pub fn most_similar(name: &str) -> Option<&'static Key> {
+    let (distance, key) = KEYS
+        .iter()
+        .map(|key| (edit_distance(name, key.name), key))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance <= 4 && distance * 2 < key.name.len()).then_some(key)
+}
+
+/// Reads a size in bytes: `130M` and `130MB` are 130,000,000; `130MiB` is 136,314,880.
+///
+/// # Errors
+/// What is expected, for the operator.
+pub fn size(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let digits_end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits_end);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kb" => Some(1_000),
+        "m" | "mb" => Some(1_000_000),
+        "g" | "gb" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let parsed = digits.parse::<u64>().ok().zip(factor);
+    let bytes = parsed
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .ok_or_else(|| format!("a size such as 130M or 2G is expected, not `{text}`"))?;
+    if bytes < least || bytes > most {
+        let most = if most == u64::MAX {
+            String::new()
+        } else {
+            format!(" and at most {most}")
+        };
+        return Err(format!(
+            "at least {least}{most} bytes are expected, not {bytes}"
+        ));
+    }
+    Ok(bytes)
+}
+
+fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    match text.parse::<T>() {
+        Ok(number) if number >= least && number <= most => Ok(number),
+        _ => Err(format!(
+            "a number from {least} to {most} is expected, not `{text}`"
+        )),
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("true or false is expected, not `{text}`")),
+    }
+}
+
+fn host_port(text: &str) -> Result<HostPort, String> {
+    let expected = || format!("HOST:PORT is expected, not `{text}`");
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = match inner {
+        Some(inner) => inner,
+        None if host.contains(':') => return Err(expected()),
+        None => host,
+    };
+    if host.is_empty() {
+        return Err(expected());
+    }
+    let port = port.parse().map_err(|_| expected())?;
+    Ok(HostPort {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+/// `None` for the word, otherwise what the parser says.
+fn unless<T>(
+    word: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if text == word {
+        return Ok(None);
+    }
+    parse(text).map(Some)
+}
+
+fn set<T>(target: &mut T, parsed: Result<T, String>) -> Result<(), String> {
+    *target = parsed?;
+    Ok(())
+}
+
+/// Insertions, deletions and replacements between two names.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, character) in left.chars().enumerate() {
+        let mut diagonal = line;
+        let mut previous = line + 1;
+        let mut next = vec![previous];
+        for (above, other) in row.iter().skip(1).zip(&right) {
+            let replaced = diagonal + usize::from(character != *other);
+            previous = replaced.min(previous + 1).min(above + 1);
+            diagonal = *above;
+            next.push(previous);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS, edit_distance, host_port, most_similar, size};
+    use crate::config::Config;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_default_is_accepted_and_every_flag_and_variable_is_its_own() {
+        let mut config = Config::default();
+        let mut names = BTreeSet::new();
+        for key in KEYS {
+            assert_eq!(
+                (key.apply)(&mut config, key.default),
+                Ok(()),
+                "{}",
+                key.name
+            );
+            assert!(names.insert(key.flag()), "{}", key.name);
+            assert!(names.insert(key.variable()), "{}", key.name);
+            assert!((key.apply)(&mut config, "").is_err() || key.name == "log.level");
+        }
+    }
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        assert_eq!(size("130M", 0, u64::MAX), Ok(130_000_000));
+        assert_eq!(size("2GiB", 0, u64::MAX), Ok(2 << 30));
+        assert_eq!(size("77", 0, 100), Ok(77));
+        for bad in ["", "M", "1.5G", "-1", "1T", "99999999999G"] {
+            assert!(size(bad, 0, u64::MAX).is_err(), "{bad}");
+        }
+        assert!(size("10M", 48 << 20, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn addresses_may_be_names_and_six_byte_groups_need_brackets() {
+        assert_eq!(host_port("[::1]:9092").unwrap().to_string(), "[::1]:9092");
+        assert_eq!(host_port("gateway:0").unwrap().to_string(), "gateway:0");
+        for bad in ["9092", ":9092", "::1:9092", "host:", "host:70000", "host:x"] {
+            assert!(host_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_finds_its_neighbour() {
+        assert_eq!(
+            most_similar("kafka.lisen").map(|key| key.name),
+            Some("kafka.listen")
+        );
+        assert_eq!(
+            most_similar("data-dir").map(|key| key.name),
+            Some("data.dir")
+        );
+        assert!(most_similar("something.else.entirely").is_none());
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+}

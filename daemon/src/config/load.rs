@@ -1,0 +1,323 @@
+//! From files, environment and flags to one checked configuration.
+//!
+//! What it is        later sources win: defaults, the file, `conf.d` files beside it in the order
+//!                   of their names, environment, flags.
+//! Invariants        1. an unknown key or flag is an error, and so is a variable that is almost
+//!                      known.
+//!                   2. an error names the key and where it stands.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{KEYS, Key, find, most_similar};
+use super::{Config, ConfigError};
+
+/// The file that is read when it exists and none is named.
+pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";
+
+/// Prefix of our environment variables.
+const VARIABLE_PREFIX: &str = "SLUICE_";
+
+/// Values as text, each with the place where it stands.
+#[derive(Debug, Default)]
+struct Values {
+    by_key: BTreeMap<&'static str, (String, String)>,
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`; then no default file is read.
+    pub file: Option<PathBuf>,
+    /// Key names and values.
+    pub values: Vec<(&'static str, String)>,
+}
+
+/// Loads the configuration of a broker.
+///
+/// # Errors
+/// One line that names the key and the file, variable or flag.
+pub fn load(
+    flags: &Flags,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let mut values = Values::default();
+    for file in files(flags.file.as_deref())? {
+        values.add_file(&file)?;
+    }
+    values.add_environment(environment)?;
+    for (name, value) in &flags.values {
+        if let Some(key) = find(name) {
+            values.add(key, value.clone(), format!("flag --{}", key.flag()));
+        }
+    }
+    values.into_config()
+}
+
+/// Loads one file alone, over the defaults, to check it.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_file(file: &Path) -> Result<Config, ConfigError> {
+    let mut values = Values::default();
+    values.add_file(file)?;
+    values.into_config()
+}
+
+/// The files to read, in order.
+fn files(named: Option<&Path>) -> Result<Vec<PathBuf>, ConfigError> {
+    let main = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let mut files = Vec::new();
+    if named.is_some() || main.exists() {
+        files.push(main.to_owned());
+    }
+    let Some(directory) = main.parent().map(|parent| parent.join("conf.d")) else {
+        return Ok(files);
+    };
+    if named.is_some() || !directory.is_dir() {
+        return Ok(files);
+    }
+    let cannot = |error: std::io::Error| ConfigError(format!("{}: {error}", directory.display()));
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(&directory).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            parts.push(path);
+        }
+    }
+    parts.sort();
+    files.append(&mut parts);
+    Ok(files)
+}
+
+impl Values {
+    fn add(&mut self, key: &'static Key, value: String, place: String) {
+        self.by_key.insert(key.name, (value, place));
+    }
+
+    fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
+        let name = file.display();
+        let text =
+            fs::read_to_string(file).map_err(|error| ConfigError(format!("{name}: {error}")))?;
+        let table = DeTable::parse(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(&text, &span));
+            ConfigError(format!("file {name} line {line}: {}", error.message()))
+        })?;
+        let mut found = Vec::new();
+        flatten("", table.get_ref(), &mut found);
+        for (key_name, value, span) in found {
+            let place = format!("file {name} line {}", line_of(&text, &span));
+            let key = find(&key_name).ok_or_else(|| unknown(&key_name, &place))?;
+            let value = value.ok_or_else(|| {
+                ConfigError(format!("{key_name} in {place}: a single value is expected"))
+            })?;
+            self.add(key, value, place);
+        }
+        Ok(())
+    }
+
+    fn add_environment(
+        &mut self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (variable, value) in environment {
+            if !variable.starts_with(VARIABLE_PREFIX) {
+                continue;
+            }
+            let Some(key) = KEYS.iter().find(|key| key.variable() == variable) else {
+                refuse_mistyped(&variable)?;
+                continue;
+            };
+            self.add(key, value, format!("variable {variable}"));
+        }
+        Ok(())
+    }
+
+    fn into_config(self) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        for key in KEYS {
+            let given = self.by_key.get(key.name);
+            let (value, place) = given.map_or((key.default, "its default"), |(value, place)| {
+                (value.as_str(), place.as_str())
+            });
+            (key.apply)(&mut config, value)
+                .map_err(|reason| ConfigError(format!("{} in {place}: {reason}", key.name)))?;
+        }
+        Ok(config)
+    }
+}
+
+/// A variable that is almost one of ours is an error. Others are left alone: Kubernetes sets
+/// `SLUICE_SERVICE_HOST` and more for a service of that name.
+fn refuse_mistyped(variable: &str) -> Result<(), ConfigError> {
+    let name = variable.trim_start_matches(VARIABLE_PREFIX);
+    match most_similar(&name.to_lowercase().replace('_', ".")) {
+        Some(similar) => Err(ConfigError(format!(
+            "unknown variable `{variable}` in the environment; did you mean `{}`?",
+            similar.variable()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn unknown(name: &str, place: &str) -> ConfigError {
+    let line = format!("unknown key `{name}` in {place}");
+    match most_similar(name) {
+        Some(similar) => ConfigError(format!("{line}; did you mean `{}`?", similar.name)),
+        None => ConfigError(format!("{line}; `sluice start --help` lists all keys")),
+    }
+}
+
+/// All values of a table with their full names; `None` for what is not a single value.
+fn flatten(
+    prefix: &str,
+    table: &DeTable<'_>,
+    found: &mut Vec<(String, Option<String>, Range<usize>)>,
+) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{prefix}.{}", key.get_ref())
+        };
+        if let DeValue::Table(inner) = value.get_ref() {
+            flatten(&name, inner, found);
+        } else {
+            found.push((name, single_value(value), key.span()));
+        }
+    }
+}
+
+fn single_value(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().get(..span.start).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flags, check_file, load};
+    use crate::config::Config;
+    use crate::test_directory::TestDirectory;
+    use std::path::PathBuf;
+
+    fn check(text: &str, expected: &str) {
+        let directory = TestDirectory::new("config");
+        let file = directory.path().join("sluice.toml");
+        std::fs::write(&file, text).unwrap();
+        let error = check_file(&file).unwrap_err().to_string();
+        let shown = file.display().to_string();
+        assert_eq!(error.replace(&shown, "F"), expected);
+    }
+
+    fn loaded(flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str) -> Config {
+        let directory = TestDirectory::new("config");
+        let path = directory.path().join("sluice.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags = Flags {
+            file: Some(path),
+            values: flags
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+        };
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load(&flags, environment).unwrap()
+    }
+
+    #[test]
+    fn errors_name_the_key_the_file_and_the_line() {
+        check(
+            "[kafka]\nlisen = \"x\"\n",
+            "unknown key `kafka.lisen` in file F line 2; did you mean `kafka.listen`?",
+        );
+        check(
+            "\n\nshards = \"many\"\n",
+            "shards in file F line 3: a number from 1 to 250 is expected, not `many`",
+        );
+        check(
+            "kafka.listen = [1]\n",
+            "kafka.listen in file F line 1: a single value is expected",
+        );
+        check(
+            "zzz = 1\n",
+            "unknown key `zzz` in file F line 1; `sluice start --help` lists all keys",
+        );
+        let directory = TestDirectory::new("config");
+        let file = directory.path().join("missing.toml");
+        assert!(
+            check_file(&file)
+                .unwrap_err()
+                .0
+                .contains("missing.toml: No such file")
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_not_toml_is_named() {
+        let directory = TestDirectory::new("config");
+        let file = directory.path().join("sluice.toml");
+        std::fs::write(&file, "shards = 1\nmemory == 2\n").unwrap();
+        let error = check_file(&file).unwrap_err().to_string();
+        assert!(error.contains("line 2: "), "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_files() {
+        let file = "shards = 2\nnode.id = 5\nmemory = \"130M\"\n";
+        let environment = [
+            ("SLUICE_SHARDS", "3"),
+            ("SLUICE_NODE_ID", "6"),
+            ("HOME", "/"),
+        ];
+        let config = loaded(&[("shards", "4")], &environment, file);
+        assert_eq!(config.shards, Some(4));
+        assert_eq!(config.node_id, 6);
+        assert_eq!(config.memory_bytes, Some(130_000_000));
+        assert_eq!(config.data_dir, PathBuf::from("./sluice-data"));
+    }
+
+    #[test]
+    fn quoted_names_and_sections_are_the_same() {
+        let config = loaded(
+            &[],
+            &[],
+            "\"max.connections\" = 9\n[max.connections]\nper.ip = 3\n",
+        );
+        assert_eq!(config.max_connections, Some(9));
+        assert_eq!(config.max_connections_per_ip, 3);
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_an_error_and_one_of_kubernetes_is_not() {
+        let load = |name: &str| {
+            let environment = [(name.to_owned(), "tcp://10.0.0.1:9092".to_owned())];
+            load(&Flags::default(), environment.into_iter())
+        };
+        assert_eq!(
+            load("SLUICE_KAFKA_LISEN").unwrap_err().0,
+            "unknown variable `SLUICE_KAFKA_LISEN` in the environment; \
+             did you mean `SLUICE_KAFKA_LISTEN`?"
+        );
+        load("SLUICE_SERVICE_PORT_9092_TCP").unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! What an operator may choose.
+//!
+//! What it is        one table of keys ([`keys::KEYS`]); command line, environment, files and help
+//!                   all come from it.
+//! What it is not    limits of the program: those stand in `limits.rs` and the keys are checked
+//!                   against them.
+//! Reading order     [`keys`], then [`load`], then [`memory`].
+
+pub mod keys;
+pub mod load;
+pub mod memory;
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A host name or address, and a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port; 0 lets the system choose where we listen.
+    pub port: u16,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The configuration. [`load::load`] makes a complete and checked one; the `Default` is empty, not
+/// usable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `data.dir`
+    pub data_dir: PathBuf,
+    /// `node.id`
+    pub node_id: u32,
+    /// `shards`; `None` chooses.
+    pub shards: Option<u16>,
+    /// `memory` in bytes; `None` chooses.
+    pub memory_bytes: Option<u64>,
+    /// `kafka.listen`
+    pub kafka_listen: HostPort,
+    /// `kafka.advertise`; `None` is where we listen.
+    pub kafka_advertise: Option<HostPort>,
+    /// `admin.listen`; `None` is off.
+    pub admin_listen: Option<HostPort>,
+    /// `socket.request.max.bytes`
+    pub socket_request_max_bytes: u32,
+    /// `max.connections`; `None` chooses by memory.
+    pub max_connections: Option<u64>,
+    /// `max.connections.per.ip`; 0 is no limit.
+    pub max_connections_per_ip: u32,
+    /// `connections.max.idle.ms`; 0 is never.
+    pub connections_max_idle_ms: u64,
+    /// `storage.direct.io`
+    pub storage_direct_io: bool,
+    /// `threads.pin`
+    pub threads_pin: bool,
+    /// `memory.lock`
+    pub memory_lock: bool,
+    /// `log.level`, in the form of a tracing filter.
+    pub log_level: String,
+    /// `log.format`
+    pub log_format: LogFormat,
+}
+
+/// A configuration that cannot be used: one line for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(formatter, "[{}]:{}", self.host, self.port);
+        }
+        write!(formatter, "{}:{}", self.host, self.port)
+    }
+}

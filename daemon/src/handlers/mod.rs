@@ -1,0 +1,236 @@
+//! Where decoded requests go: the seam between connections and the rooms behind the Kafka API.
+//!
+//! What it is        [`handle_request`] is called by the connection's reader, on the connection's
+//!                   shard, once per request and in the order in which the requests arrived on that
+//!                   connection. It returns at once.
+//! What it is not    a place where anybody waits, or where a rule of the protocol is decided: those
+//!                   live in the cores.
+//!
+//! A request has two phases, as in Kafka and Redpanda:
+//!
+//! 1. **Enqueue**, inside [`handle_request`], synchronous. Whatever must keep the order of arrival
+//!    happens here: decode, check, append to a local partition's log, or send one message per
+//!    target shard ([`crate::shard::Shard::send`], [`crate::shard::Shard::call`] evaluated before
+//!    the first await). Messages of one shard to another keep their order too, so that two produce
+//!    requests of one connection meet a remote partition in order.
+//! 2. **Answer**, at any later time: [`Reply`] is an owned value that travels into a task
+//!    (`monoio::spawn`), into a partition's list of waiters, or into a message's answer. It is used
+//!    up by [`Reply::send`], [`Reply::send_frame`], [`Reply::send_nothing`] (acks=0) or
+//!    [`Reply::close`].
+//!
+//! The connection writes answers in the order of the requests, whatever order they are given in.
+//!
+//! Invariants        1. a [`Reply`] that is dropped unused closes its connection: a hole in the
+//!                      order of answers would give a client somebody else's answer.
+//!                   2. [`handle_request`] never blocks and never awaits.
+//!                   3. a [`Reply`] stays on the shard of its connection; for work elsewhere keep
+//!                      it here and `call` the other shard.
+//!
+//! What a handler has at hand
+//! * [`RequestContext::body`] for `kafka_lite::api::decode_body`, and [`RequestContext::bytes_of`],
+//!   which turns a sub-slice of the decoded message (record data) into `Bytes` without a copy.
+//! * [`RequestContext::connection`]: who asks, and whether the connection is still open, for long
+//!   polls ([`crate::connection::Connection::closed`]).
+//! * `shard.state()`, everything the handlers keep per shard ([`ShardState`]).
+//! * memory: the frame is reserved already (until the answer is written). A handler that builds a
+//!   large answer reserves from `shard.budgets().responses` first.
+
+mod api_versions;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_lite::api::{self, ApiKey, ResponseMessage};
+use kafka_lite::error::DecodeError;
+use kafka_lite::primitive::EncodedFrame;
+use tracing::{debug, error};
+
+use crate::connection::Connection;
+use crate::shard::Shard;
+
+/// One request as the connection read it.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The API.
+    pub key: ApiKey,
+    /// The version of the body; supported.
+    pub version: i16,
+    /// Comes back in the answer.
+    pub correlation_id: i32,
+    /// The connection it came from.
+    pub connection: Rc<Connection>,
+    frame: Bytes,
+    client_id: Option<(usize, usize)>,
+    body_start: usize,
+}
+
+/// The duty to answer one request.
+#[derive(Debug)]
+pub struct Reply {
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    connection: Rc<Connection>,
+    sequence: u64,
+    used: bool,
+}
+
+/// What the handlers of one shard keep: partitions, groups, the catalog snapshot.
+#[derive(Debug, Default)]
+pub struct ShardState {}
+
+impl ShardState {
+    /// Opens everything that belongs to a shard, before its first connection.
+    ///
+    /// # Errors
+    /// A sentence for the operator; the start fails with it.
+    #[expect(
+        clippy::unused_async,
+        reason = "opening the log engine waits for the disk; the seam is async already"
+    )]
+    pub async fn open(_shard: &Rc<Shard>) -> Result<Self, String> {
+        Ok(Self::default())
+    }
+
+    /// Flushes and closes, after the last connection is gone.
+    #[expect(
+        clippy::unused_async,
+        reason = "flushing the log engine waits for the disk; the seam is async already"
+    )]
+    pub async fn close(&self, _shard: &Rc<Shard>) {}
+}
+
+/// Takes one request. Phase one happens before it returns; the answer may come later.
+pub fn handle_request(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) {
+    if request.key == ApiKey::ApiVersions {
+        return api_versions::handle(shard, request, reply);
+    }
+    debug!(api = request.key.name(), "no handler for this request");
+    reply.close("the API is not served");
+}
+
+impl RequestContext {
+    /// A request from its frame without the length prefix; `body` is a part of the frame.
+    pub(crate) fn new(
+        connection: Rc<Connection>,
+        frame: Bytes,
+        key: ApiKey,
+        header: &kafka_lite::header::RequestHeader<'_>,
+        body_length: usize,
+    ) -> Self {
+        // Header versions 1 and 2: key, version, correlation id and the two bytes of the length
+        // before the client id.
+        let client_id = header.client_id.map(|text| (10, 10 + text.len()));
+        Self {
+            key,
+            version: header.version,
+            correlation_id: header.correlation_id,
+            connection,
+            body_start: frame.len() - body_length,
+            client_id,
+            frame,
+        }
+    }
+
+    /// The body, for `kafka_lite::api::decode_body`.
+    pub fn body(&self) -> &[u8] {
+        self.frame.get(self.body_start..).unwrap_or_default()
+    }
+
+    /// The name that the client gives itself.
+    pub fn client_id(&self) -> Option<&str> {
+        let (start, end) = self.client_id?;
+        std::str::from_utf8(self.frame.get(start..end)?).ok()
+    }
+
+    /// The part of the frame that `part` points to, kept by reference count instead of by borrow.
+    ///
+    /// # Panics
+    /// If `part` is not a sub-slice of [`RequestContext::body`].
+    pub fn bytes_of(&self, part: &[u8]) -> Bytes {
+        self.frame.slice_ref(part)
+    }
+}
+
+impl Reply {
+    pub(crate) fn new(request: &RequestContext, sequence: u64) -> Self {
+        Self {
+            key: request.key,
+            version: request.version,
+            correlation_id: request.correlation_id,
+            connection: Rc::clone(&request.connection),
+            sequence,
+            used: false,
+        }
+    }
+
+    /// Answers with a message of the request's API and version.
+    pub fn send<'a, M: ResponseMessage<'a>>(self, response: &M) {
+        debug_assert_eq!(M::API.key, self.key, "the answer is of the request's API");
+        match api::encode_response(self.correlation_id, self.version, response) {
+            Ok(frame) => self.send_frame(frame),
+            Err(reason) => {
+                error!(api = self.key.name(), version = self.version, %reason, "an answer has no form");
+                self.close("the answer cannot be encoded");
+            }
+        }
+    }
+
+    /// Answers with a frame that is encoded already, length prefix and header included.
+    pub fn send_frame(mut self, frame: EncodedFrame) {
+        self.used = true;
+        self.connection.answer(self.sequence, Some(frame));
+    }
+
+    /// Ends the request without an answer, as Kafka does for produce with acks=0.
+    pub fn send_nothing(mut self) {
+        self.used = true;
+        self.connection.answer(self.sequence, None);
+    }
+
+    /// Closes the connection instead of answering.
+    pub fn close(mut self, reason: &'static str) {
+        self.used = true;
+        self.connection.close(reason);
+    }
+
+    /// Closes the connection since the body is not what its version asks for.
+    pub fn close_undecodable(self, decode_error: &DecodeError) {
+        debug!(
+            api = self.key.name(),
+            version = self.version,
+            peer = %self.connection.peer(),
+            error = %decode_error,
+            "a request cannot be decoded"
+        );
+        self.close("a request cannot be decoded");
+    }
+
+    /// The version of the request, for answers that depend on it.
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    /// The correlation id, for frames that the handler encodes itself.
+    pub fn correlation_id(&self) -> i32 {
+        self.correlation_id
+    }
+
+    /// The connection that waits for the answer.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.used {
+            error!(
+                api = self.key.name(),
+                "a request was dropped without an answer"
+            );
+            self.connection
+                .close("a request was dropped without an answer");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The disk operations as plain blocking system calls, for a helper thread.
+//!
+//! What it is        open with durable creation, lengths, names and directories; on epoll reads and
+//!                   writes as well.
+//! Invariants        1. a name that was created, renamed or removed is on stable storage: its
+//!                      directory is synced.
+//!                   2. a failed sync is never tried again on the same file; callers poison the
+//!                      file.
+//! Source            docs/decisions/2026-11-23-one-gateway.md; fsync(2) on directories.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::io::Errno;
+use storage::aligned_buffer::AlignedBuffer;
+use storage::disk::{DirectoryEntry, DiskError, OpenMode, Resize};
+
+/// Mode of directories that we make: for the owner only.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Mode of files that we make: for the owner only.
+const FILE_MODE: u32 = 0o600;
+
+/// Words for an error of the system.
+pub fn disk_error(operation: &'static str, path: &str, error: &io::Error) -> DiskError {
+    let path = path.to_owned();
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        return DiskError::Full { operation, path };
+    }
+    if kind == ErrorKind::NotFound {
+        return DiskError::NotFound { operation, path };
+    }
+    DiskError::Io {
+        operation,
+        path,
+        reason: error.to_string(),
+    }
+}
+
+/// Opens a file; `flags` are added to what the mode asks for.
+///
+/// # Errors
+/// What the system says.
+pub fn open(root: &Path, path: &str, mode: OpenMode, flags: OFlags) -> io::Result<File> {
+    let full = root.join(path);
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(mode.write)
+        .mode(FILE_MODE)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
+    match options.open(&full) {
+        Err(error) if mode.create && error.kind() == ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let directory = full.parent().unwrap_or(root);
+    create_directories(root, directory)?;
+    let created = options.write(true).create(true).open(&full)?;
+    sync_directory(directory)?;
+    Ok(created)
+}
+
+/// Reads until `length` bytes are there or the file ends, and returns the count.
+///
+/// # Errors
+/// What the system says.
+pub fn read(
+    file: &File,
+    position: u64,
+    buffer: &mut AlignedBuffer,
+    length: usize,
+    alignment: Option<usize>,
+) -> io::Result<usize> {
+    buffer.set_len(length);
+    let mut done = 0;
+    while let Some(rest) = buffer.as_mut_slice().get_mut(done..)
+        && !rest.is_empty()
+    {
+        match file.read_at(rest, position + offset_of(done)) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                buffer.set_len(0);
+                return Err(error);
+            }
+        }
+        if ends_inside_block(done, alignment) {
+            break;
+        }
+    }
+    buffer.set_len(done);
+    Ok(done)
+}
+
+/// Writes the whole buffer.
+///
+/// # Errors
+/// What the system says.
+pub fn write(file: &File, position: u64, buffer: &AlignedBuffer) -> io::Result<()> {
+    file.write_all_at(buffer.as_slice(), position)
+}
+
+/// Changes the length of a file or reserves its blocks.
+///
+/// # Errors
+/// What the system says. Where the file system cannot reserve, zeros are written instead.
+pub fn resize(file: &File, how: Resize) -> io::Result<()> {
+    match how {
+        Resize::SetLength(length) => file.set_len(length),
+        Resize::Reserve(length) => match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros_up_to(file, length),
+            other => Ok(other?),
+        },
+    }
+}
+
+/// Renames over an existing name; durable.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(root: &Path, from: &str, to: &str) -> io::Result<()> {
+    let (from, to) = (root.join(from), root.join(to));
+    let (source, target) = (parent_of(root, &from), parent_of(root, &to));
+    create_directories(root, target)?;
+    std::fs::rename(&from, &to)?;
+    sync_directory(target)?;
+    if source != target {
+        sync_directory(source)?;
+    }
+    Ok(())
+}
+
+/// Removes a file or an empty directory; durable.
+///
+/// # Errors
+/// What the system says.
+pub fn remove(root: &Path, path: &str) -> io::Result<()> {
+    let full = root.join(path);
+    if std::fs::symlink_metadata(&full)?.is_dir() {
+        std::fs::remove_dir(&full)?;
+    } else {
+        std::fs::remove_file(&full)?;
+    }
+    sync_directory(parent_of(root, &full))
+}
+
+/// Lists a directory in the order of names; a missing one is empty. Names that are not UTF-8 are
+/// none of ours and are left out.
+///
+/// # Errors
+/// What the system says.
+pub fn list(root: &Path, directory: &str) -> io::Result<Vec<DirectoryEntry>> {
+    let entries = match std::fs::read_dir(root.join(directory)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let is_directory = metadata.is_dir();
+        let length_bytes = if is_directory { 0 } else { metadata.len() };
+        all.push(DirectoryEntry {
+            name,
+            length_bytes,
+            is_directory,
+        });
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Makes the names inside a directory durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Whether a direct read ended inside a block, which happens only at the end of the file.
+pub fn ends_inside_block(done: usize, alignment: Option<usize>) -> bool {
+    alignment.is_some_and(|alignment| !done.is_multiple_of(alignment))
+}
+
+/// A memory length as a distance in a file.
+pub fn offset_of(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+fn parent_of<'a>(root: &'a Path, path: &'a Path) -> &'a Path {
+    path.parent().unwrap_or(root)
+}
+
+/// Makes the missing directories from the root down, each one durable in its parent.
+fn create_directories(root: &Path, directory: &Path) -> io::Result<()> {
+    if directory == root || directory.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(root, directory);
+    create_directories(root, parent)?;
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync_directory(parent)
+}
+
+fn write_zeros_up_to(file: &File, length: u64) -> io::Result<()> {
+    let zeros = [0; 4096];
+    let mut position = file.metadata()?.len();
+    while position < length {
+        let count =
+            usize::try_from(length - position).map_or(zeros.len(), |rest| rest.min(zeros.len()));
+        file.write_all_at(zeros.get(..count).unwrap_or_default(), position)?;
+        position += offset_of(count);
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Every bound of the daemon: unit, reason, and what happens when it is reached.
+//!
+//! What it is not    what an operator may change: that stands in `config/keys.rs` and is checked
+//!                   against these.
+
+use std::time::Duration;
+
+/// Slots of the ring between two threads. A full ring makes the sender keep the message and stop
+/// reading requests.
+pub const MAIL_RING_SLOTS: usize = 128;
+
+/// Threads that may send to one shard: every shard, its own helpers, the control thread. Beyond it
+/// the start fails.
+pub const MAIL_SENDERS_MAX: usize = 256;
+
+/// Shards of one process; leaves room for the other senders of [`MAIL_SENDERS_MAX`]. More are
+/// refused at start.
+pub const SHARDS_MAX: u16 = 250;
+
+/// Jobs of one shard that wait for or run on helper threads. Beyond it the caller waits.
+pub const HELPER_JOBS_MAX: usize = 64;
+
+/// Helper threads of a shard whose files go through io_uring: only for what the ring does not have.
+pub const HELPER_THREADS_RING: usize = 2;
+
+/// Helper threads of a shard on epoll, where all file I/O goes through them.
+pub const HELPER_THREADS_EPOLL: usize = 4;
+
+/// Stack of a helper thread in bytes, virtual; only touched pages count.
+pub const HELPER_STACK_BYTES: usize = 128 * 1024;
+
+/// Stack of a shard thread in bytes, virtual; only touched pages count.
+pub const SHARD_STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// Entries of a shard's submission ring with little memory (about 26 KiB); a full ring submits at
+/// once.
+pub const RING_ENTRIES_SMALL: u32 = 256;
+
+/// Entries of a shard's submission ring otherwise (about 100 KiB).
+pub const RING_ENTRIES_LARGE: u32 = 1024;
+
+/// Memory limit of the process in bytes up to which everything is sized for a gateway.
+pub const SMALL_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Least memory limit in bytes that is accepted; less is refused at start.
+pub const MEMORY_BYTES_MIN: u64 = 48 * 1024 * 1024;
+
+/// Read buffer of a connection in bytes while little arrives: what an idle connection costs beside
+/// its tables.
+pub const READ_BUFFER_IDLE_BYTES: usize = 4 * 1024;
+
+/// Read buffer of a busy connection in bytes, and the largest frame that is read without a buffer
+/// of its own. Larger frames wait for memory first.
+pub const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Memory counted per request beside its frame, in bytes: decoded form, response head, bookkeeping.
+pub const REQUEST_OVERHEAD_BYTES: u64 = 2 * 1024;
+
+/// Requests of one connection that are not answered yet. Beyond it the connection is not read.
+/// Kafka's clients keep at most 5 produce requests in flight; the rest is for pipelining tools.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 64;
+
+/// Time that unanswered requests of a client that closed its side may still take.
+pub const EOF_GRACE: Duration = Duration::from_secs(10);
+
+/// Pieces of memory given to one `sendmsg`; the rest follows in the next one. Linux takes 1,024.
+pub const SEND_SLICES_MAX: usize = 64;
+
+/// Frame buffers in bytes that a shard keeps for reuse. More are freed.
+pub const FRAME_POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Pause after `accept` failed for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often idle connections are looked for.
+pub const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Time a shard has to answer the control thread before the broker counts as not healthy.
+pub const SHARD_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time between the stop signal and the end of the process at the latest. Systemd and tests wait 10
+/// s.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Time that open connections get to receive their last answers after the stop signal.
+pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+const _: () = assert!(SHARDS_MAX as usize + 3 <= MAIL_SENDERS_MAX);
+const _: () = assert!(MAIL_RING_SLOTS.is_power_of_two());
+const _: () = assert!(STOP_DRAIN_TIMEOUT.as_secs() < STOP_TIMEOUT.as_secs());
+const _: () = assert!(READ_BUFFER_IDLE_BYTES <= READ_BUFFER_BYTES);

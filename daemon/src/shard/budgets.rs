@@ -1,0 +1,187 @@
+//! How the memory limit of the process is split.
+//!
+//! What it is        one table of named parts. The fixed part is for code, stacks, rings, the
+//!                   allocator's own waste and the control thread; the rest belongs to the shards
+//!                   in equal parts, each split by the shares below.
+//! Invariants        1. fixed part and budgets together never exceed the limit.
+//!                   2. with 130 MB on one shard every budget is large enough for one request of
+//!                      the default size.
+//! Source            design §3 "Memory".
+
+use std::rc::Rc;
+
+use super::memory_budget::MemoryBudget;
+use crate::metrics::{Collector, Family, Kind};
+
+/// Bytes for the process itself: code 6 MiB, control thread, logs, allocator waste.
+const FIXED_PROCESS_BYTES: u64 = 20 * 1024 * 1024;
+
+/// Bytes for each shard's thread, ring, journal buffers and helper threads.
+const FIXED_SHARD_BYTES: u64 = 6 * 1024 * 1024;
+
+/// Share of each budget in per cent of a shard's part, with what happens when it is used up.
+const REQUESTS_PERCENT: u64 = 22; // sockets are not read
+const RESPONSES_PERCENT: u64 = 14; // fetches return less
+const APPEND_BUFFERS_PERCENT: u64 = 20; // buffers are written back early, produce waits
+const BATCH_CACHE_PERCENT: u64 = 12; // the oldest is evicted
+const INDEXES_PERCENT: u64 = 10; // closed segments' indexes are read from disk
+const PARTITIONS_PERCENT: u64 = 10; // topic creation is refused
+const CONNECTIONS_PERCENT: u64 = 4; // new connections are refused
+const GROUPS_PERCENT: u64 = 3; // joining is refused
+const PRODUCERS_PERCENT: u64 = 2; // the least recently used producer id is forgotten
+const COMPACTION_PERCENT: u64 = 3; // the key map slides over the log in more rounds
+
+const _: () = assert!(
+    REQUESTS_PERCENT
+        + RESPONSES_PERCENT
+        + APPEND_BUFFERS_PERCENT
+        + BATCH_CACHE_PERCENT
+        + INDEXES_PERCENT
+        + PARTITIONS_PERCENT
+        + CONNECTIONS_PERCENT
+        + GROUPS_PERCENT
+        + PRODUCERS_PERCENT
+        + COMPACTION_PERCENT
+        == 100
+);
+
+/// Bytes of each budget of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardPlan {
+    /// Requests from the socket until their answer is written.
+    pub requests_bytes: u64,
+    /// Answers that handlers build.
+    pub responses_bytes: u64,
+    /// What is not in a segment yet.
+    pub append_buffers_bytes: u64,
+    /// Recent batches for consumers at the end of the log.
+    pub batch_cache_bytes: u64,
+    /// Offset and time indexes.
+    pub indexes_bytes: u64,
+    /// State of partitions that are open.
+    pub partitions_bytes: u64,
+    /// Sockets with their buffers.
+    pub connections_bytes: u64,
+    /// Groups and their members.
+    pub groups_bytes: u64,
+    /// Producer ids.
+    pub producers_bytes: u64,
+    /// The key map of compaction.
+    pub compaction_bytes: u64,
+}
+
+impl ShardPlan {
+    /// The part of one of `shards` shards in a process of `process_bytes`.
+    pub fn new(process_bytes: u64, shards: u16) -> Self {
+        let shards = u64::from(shards.max(1));
+        let fixed = FIXED_PROCESS_BYTES + shards * FIXED_SHARD_BYTES;
+        let shard_bytes = process_bytes.saturating_sub(fixed).div_euclid(shards);
+        let share = |percent: u64| (shard_bytes * percent).div_euclid(100);
+        Self {
+            requests_bytes: share(REQUESTS_PERCENT),
+            responses_bytes: share(RESPONSES_PERCENT),
+            append_buffers_bytes: share(APPEND_BUFFERS_PERCENT),
+            batch_cache_bytes: share(BATCH_CACHE_PERCENT),
+            indexes_bytes: share(INDEXES_PERCENT),
+            partitions_bytes: share(PARTITIONS_PERCENT),
+            connections_bytes: share(CONNECTIONS_PERCENT),
+            groups_bytes: share(GROUPS_PERCENT),
+            producers_bytes: share(PRODUCERS_PERCENT),
+            compaction_bytes: share(COMPACTION_PERCENT),
+        }
+    }
+
+    /// Connections that fit their budget: [`CONNECTION_BYTES`] each.
+    pub fn connections_max(&self) -> u64 {
+        self.connections_bytes.div_euclid(CONNECTION_BYTES)
+    }
+}
+
+/// Memory of one connection in bytes while nothing is in flight, tables included.
+pub const CONNECTION_BYTES: u64 = 8 * 1024;
+
+/// The budgets of one shard.
+#[derive(Debug)]
+pub struct ShardBudgets {
+    /// The numbers, for rooms that keep their own account.
+    pub plan: ShardPlan,
+    /// Requests from the socket until their answer is written. Used up: sockets are not read.
+    pub requests: Rc<MemoryBudget>,
+    /// Answers that handlers build. Used up: fetches wait or return less.
+    pub responses: Rc<MemoryBudget>,
+}
+
+impl ShardBudgets {
+    /// Budgets with nothing used.
+    pub fn new(plan: ShardPlan) -> Self {
+        Self {
+            plan,
+            requests: MemoryBudget::new("requests", plan.requests_bytes),
+            responses: MemoryBudget::new("responses", plan.responses_bytes),
+        }
+    }
+
+    /// Adds limits, use and high-water marks.
+    pub fn collect(&self, collector: &mut Collector) {
+        for budget in [&self.requests, &self.responses] {
+            let labels = [("budget", budget.name())];
+            collector.number(&LIMIT, &labels, budget.limit_bytes());
+            collector.number(&USED, &labels, budget.used_bytes());
+            collector.number(&HIGH_WATER, &labels, budget.high_water_bytes());
+            collector.number(&WAITS, &labels, budget.waits());
+        }
+    }
+}
+
+static LIMIT: Family = Family {
+    name: "sluice_memory_budget_limit_bytes",
+    help: "Bytes that a memory budget may hold.",
+    kind: Kind::Gauge,
+};
+static USED: Family = Family {
+    name: "sluice_memory_budget_used_bytes",
+    help: "Bytes that a memory budget holds now.",
+    kind: Kind::Gauge,
+};
+static HIGH_WATER: Family = Family {
+    name: "sluice_memory_budget_high_water_bytes",
+    help: "The most bytes that a memory budget held at once.",
+    kind: Kind::Gauge,
+};
+static WAITS: Family = Family {
+    name: "sluice_memory_budget_waits_total",
+    help: "How often somebody waited for room in a memory budget.",
+    kind: Kind::Counter,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::ShardPlan;
+
+    #[test]
+    fn a_gateway_has_room_for_a_default_frame_and_five_hundred_connections() {
+        let plan = ShardPlan::new(130 * 1000 * 1000, 1);
+        assert!(plan.requests_bytes >= 2 * 8 * 1024 * 1024, "{plan:?}");
+        assert!(plan.responses_bytes >= 8 * 1024 * 1024, "{plan:?}");
+        assert!(plan.connections_max() >= 500, "{}", plan.connections_max());
+    }
+
+    #[test]
+    fn the_parts_of_all_shards_stay_inside_the_limit() {
+        for shards in [1, 2, 16, 64] {
+            let limit = 4 << 30;
+            let plan = ShardPlan::new(limit, shards);
+            let sum = plan.requests_bytes
+                + plan.responses_bytes
+                + plan.append_buffers_bytes
+                + plan.batch_cache_bytes
+                + plan.indexes_bytes
+                + plan.partitions_bytes
+                + plan.connections_bytes
+                + plan.groups_bytes
+                + plan.producers_bytes
+                + plan.compaction_bytes;
+            assert!(sum * u64::from(shards) <= limit, "{shards}");
+        }
+    }
+}

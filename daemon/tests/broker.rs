@@ -1,0 +1,461 @@
+//! The process as its users meet it: sockets, signals, exit codes, on both runtime drivers.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// ApiVersions v0 with correlation id 7 and no client id.
+const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
+
+/// How the runtime is driven.
+const DRIVERS: [&[(&str, &str)]; 2] = [&[], &[("MONOIO_FORCE_LEGACY_DRIVER", "1")]];
+
+static NEXT_DIRECTORY: AtomicU32 = AtomicU32::new(0);
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        let number = NEXT_DIRECTORY.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sluice-broker-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+struct Broker {
+    child: Child,
+    kafka: String,
+    admin: String,
+}
+
+impl Broker {
+    fn start(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command(data, flags, environment)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let mut broker = Self {
+            child,
+            kafka: String::new(),
+            admin: String::new(),
+        };
+        for line in BufReader::new(output).lines() {
+            let line = line.unwrap();
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Kafka"), Some(address)) => address.clone_into(&mut broker.kafka),
+                (Some("Admin"), Some(address)) => address.clone_into(&mut broker.admin),
+                (Some("Try:"), _) => break,
+                _ => {}
+            }
+        }
+        assert!(!broker.kafka.is_empty(), "the broker says where it listens");
+        broker
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.kafka).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the broker does not end");
+    }
+
+    fn get(&self, path: &str) -> String {
+        let address = self.admin.trim_start_matches("http://");
+        let address = address.split('/').next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Already ended in the tests that stop it.
+        let _ended = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+fn command(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command
+        .arg("start")
+        .arg("--data-dir")
+        .arg(data)
+        .args([
+            "--kafka-listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .args(flags)
+        .envs(environment.iter().copied());
+    command
+}
+
+fn refused(data: &Path, flags: &[&str]) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command(data, flags, &[]).output().unwrap();
+    let line = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(stdout.is_empty());
+    line
+}
+
+fn frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+/// Whether the broker has closed the connection, within the read timeout.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(0) => true,
+        Ok(count) => panic!("{count} bytes instead of the end"),
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn api_versions_is_answered_in_order_on_both_drivers_and_any_number_of_shards() {
+    for environment in DRIVERS {
+        for shards in ["1", "2"] {
+            let directory = Directory::new();
+            let broker = Broker::start(&directory.data(), &["--shards", shards], environment);
+            for _connection in 0..4 {
+                let mut stream = broker.connect();
+                let mut pipelined = Vec::new();
+                for number in 0..200_u8 {
+                    let mut request = API_VERSIONS;
+                    request[11] = number;
+                    pipelined.extend_from_slice(&request);
+                }
+                stream.write_all(&pipelined).unwrap();
+                for number in 0..200_u8 {
+                    let answer = frame(&mut stream);
+                    assert_eq!(answer[..4], [0, 0, 0, number]);
+                    assert_eq!(answer[4..6], [0, 0], "no error");
+                }
+            }
+            assert_eq!(broker.stop(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_request_may_arrive_byte_by_byte() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &[], environment);
+        let mut stream = broker.connect();
+        stream.set_nodelay(true).unwrap();
+        for byte in API_VERSIONS {
+            stream.write_all(&[byte]).unwrap();
+        }
+        assert_eq!(frame(&mut stream)[..4], [0, 0, 0, 7]);
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_still_gets_its_answers() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &[], environment);
+        let mut stream = broker.connect();
+        stream.write_all(&API_VERSIONS).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        frame(&mut stream);
+        assert!(is_closed(&mut stream));
+    }
+}
+
+#[test]
+fn an_unknown_version_of_api_versions_is_answered_with_error_35() {
+    let directory = Directory::new();
+    let broker = Broker::start(&directory.data(), &[], &[]);
+    let mut stream = broker.connect();
+    let mut request = API_VERSIONS;
+    request[7] = 99;
+    stream.write_all(&request).unwrap();
+    let answer = frame(&mut stream);
+    assert_eq!(answer[..6], [0, 0, 0, 7, 0, 35]);
+    stream.write_all(&API_VERSIONS).unwrap();
+    assert_eq!(frame(&mut stream)[4..6], [0, 0]);
+}
+
+#[test]
+fn garbage_closes_the_connection_and_the_broker_lives() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &[], environment);
+        let garbage: [&[u8]; 6] = [
+            b"GET / HTTP/1.1\r\n\r\n",
+            &[0xff; 64],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 9],
+            // A key that does not exist, and a client id that is longer than the frame.
+            &[0, 0, 0, 10, 0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff],
+            &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0x7f, 0xff],
+        ];
+        for bytes in garbage {
+            let mut stream = broker.connect();
+            stream.write_all(bytes).unwrap();
+            assert!(is_closed(&mut stream), "{bytes:?}");
+        }
+        let mut stream = broker.connect();
+        stream.write_all(&API_VERSIONS).unwrap();
+        frame(&mut stream);
+    }
+}
+
+#[test]
+fn a_stranger_may_not_send_more_than_64_kib_and_a_known_client_may() {
+    let directory = Directory::new();
+    let broker = Broker::start(&directory.data(), &[], &[]);
+    // Produce v9 header; its body of zeros is refused only after the frame is read.
+    let mut large = vec![0, 1, 0x86, 0xa0, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    large.resize(4 + 100_000, 0);
+    let mut stranger = broker.connect();
+    stranger.write_all(&large[..14]).unwrap();
+    assert!(is_closed(&mut stranger));
+    let mut known = broker.connect();
+    known.write_all(&API_VERSIONS).unwrap();
+    frame(&mut known);
+    known.write_all(&large).unwrap();
+    // The body of ApiVersions v0 is empty: the whole frame is read, then it is refused.
+    assert!(is_closed(&mut known));
+    let text = broker.get("/metrics");
+    let received: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("sluice_received_bytes_total{"))
+        .filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
+        .sum();
+    assert!(received >= 100_000, "{received}");
+}
+
+#[test]
+fn admin_http_tells_health_and_numbers() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &["--shards", "2"], environment);
+        let mut stream = broker.connect();
+        stream.write_all(&API_VERSIONS).unwrap();
+        frame(&mut stream);
+        assert!(broker.get("/healthz").starts_with("HTTP/1.1 200"));
+        assert!(broker.get("/readyz").starts_with("HTTP/1.1 200"));
+        let metrics = broker.get("/metrics");
+        for expected in [
+            "sluice_request_seconds_count{shard=\"0\",api=\"ApiVersions\"} 1",
+            "sluice_connections{shard=\"0\"} 1",
+            "sluice_memory_budget_limit_bytes{shard=\"1\",budget=\"requests\"}",
+            "sluice_resident_memory_bytes ",
+            "sluice_shards_silent 0",
+        ] {
+            assert!(metrics.contains(expected), "{expected} in {metrics}");
+        }
+        let driver = if environment.is_empty() {
+            "io_uring"
+        } else {
+            "epoll"
+        };
+        let info = format!("sluice_io_driver{{driver=\"{driver}\"}} 1");
+        assert!(metrics.contains(&info), "{metrics}");
+    }
+}
+
+#[test]
+fn connections_beyond_the_limits_are_closed() {
+    let directory = Directory::new();
+    let flags = [
+        "--max-connections",
+        "3",
+        "--max-connections-per-ip",
+        "2",
+        "--shards",
+        "2",
+    ];
+    let broker = Broker::start(&directory.data(), &flags, &[]);
+    let mut open: Vec<TcpStream> = (0..2).map(|_| broker.connect()).collect();
+    for stream in &mut open {
+        stream.write_all(&API_VERSIONS).unwrap();
+        frame(stream);
+    }
+    assert!(is_closed(&mut broker.connect()));
+    drop(open);
+    let started = Instant::now();
+    loop {
+        let mut stream = broker.connect();
+        if stream.write_all(&API_VERSIONS).is_ok() && stream.read_exact(&mut [0; 4]).is_ok() {
+            break;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "room comes back"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused_before_anything_is_made() {
+    let directory = Directory::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for flag in ["--kafka-listen", "--admin-listen"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command.arg("start").arg("--data-dir").arg(directory.data());
+        let other = if flag == "--kafka-listen" {
+            "--admin-listen"
+        } else {
+            "--kafka-listen"
+        };
+        command.args([flag, &address, other, "127.0.0.1:0"]);
+        let output = command.output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(line.contains(&address) && line.contains("in use"), "{line}");
+        assert!(!directory.data().exists());
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_not_free_is_refused() {
+    let directory = Directory::new();
+    let broker = Broker::start(&directory.data(), &[], &[]);
+    let line = refused(&directory.data(), &[]);
+    assert!(line.contains("another broker uses it"), "{line}");
+    drop(broker);
+    let line = refused(&directory.data(), &["--node-id", "2"]);
+    assert!(line.contains("belongs to node 1"), "{line}");
+    let foreign = directory.0.join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("letter.txt"), "dear").unwrap();
+    let line = refused(&foreign, &[]);
+    assert!(line.contains("letter.txt"), "{line}");
+    let names: Vec<_> = fs::read_dir(&foreign).unwrap().collect();
+    assert_eq!(names.len(), 1);
+    let file = directory.0.join("file");
+    fs::write(&file, "").unwrap();
+    let line = refused(&file, &[]);
+    assert!(line.contains("data directory"), "{line}");
+}
+
+#[test]
+fn a_wrong_configuration_is_one_line_and_exit_code_2() {
+    let directory = Directory::new();
+    let file = directory.0.join("sluice.toml");
+    fs::write(
+        &file,
+        "[kafka]\nlisten = \"127.0.0.1:0\"\nadvertize = \"x:1\"\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let line = refused(&directory.data(), &["--config", file]);
+    assert!(
+        line.contains("line 3; did you mean `kafka.advertise`?"),
+        "{line}"
+    );
+    let line = refused(&directory.data(), &["--memory", "1M"]);
+    assert!(line.contains("memory in flag --memory"), "{line}");
+    assert!(!directory.data().exists());
+    let check = |file: &str| {
+        Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args(["config", "check", file])
+            .output()
+            .unwrap()
+    };
+    assert_eq!(check(file).status.code(), Some(2));
+    fs::write(file, "shards = 2\n").unwrap();
+    assert_eq!(check(file).status.code(), Some(0));
+}
+
+#[test]
+fn a_stop_with_open_connections_is_clean_and_the_next_start_knows_it() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &["--shards", "2"], environment);
+        let mut streams: Vec<_> = (0..5).map(|_| broker.connect()).collect();
+        for stream in &mut streams {
+            stream.write_all(&API_VERSIONS).unwrap();
+            frame(stream);
+        }
+        let started = Instant::now();
+        assert_eq!(broker.stop(), Some(0));
+        assert!(started.elapsed() < Duration::from_secs(5));
+        for stream in &mut streams {
+            assert!(is_closed(stream));
+        }
+        assert!(directory.data().join("sluice.clean").exists());
+        let mut killed = Broker::start(&directory.data(), &[], environment);
+        assert!(!directory.data().join("sluice.clean").exists());
+        killed.signal("KILL");
+        killed.wait();
+        let again = Broker::start(&directory.data(), &[], environment);
+        again.signal("INT");
+        let mut again = again;
+        assert_eq!(again.wait(), Some(0));
+    }
+}
