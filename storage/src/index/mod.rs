@@ -114,22 +114,33 @@ impl SegmentIndex {
         self.thin();
     }
 
-    /// Position from which to walk headers forward to find the batch that holds `offset`.
-    pub(crate) fn lookup(&self, offset: i64) -> u32 {
+    /// Entry from whose batch to walk headers forward to find `offset`; `None`: from the start.
+    pub(crate) fn lookup(&self, offset: i64) -> Option<OffsetEntry> {
         match self.relative(offset) {
             Some(relative) => self.offsets.lookup(relative),
-            None if offset < self.base_offset => 0,
-            None => self.offsets.last().map_or(0, |entry| entry.position),
+            None if offset < self.base_offset => None,
+            None => self.offsets.last(),
         }
     }
 
-    /// Position from which to walk headers forward to find the first record with at least
-    /// `timestamp`.
-    pub(crate) fn lookup_timestamp(&self, timestamp: i64) -> u32 {
-        match self.times.lookup(timestamp) {
-            Some(entry) => self.offsets.lookup(entry.relative_offset),
-            None => 0,
+    /// Entry before whose batch no record has at least `timestamp` unless the entry's is as large.
+    pub(crate) fn lookup_timestamp(&self, timestamp: i64) -> Option<TimeEntry> {
+        self.times.lookup(timestamp)
+    }
+
+    /// Takes over a rebuilt index of the bytes before `end_position`; entries behind stay.
+    pub(crate) fn replace_before(&mut self, end_position: u32, mut rebuilt: Self) {
+        let mut later = self.clone();
+        let first_kept = later.offsets.keep_from(end_position);
+        later
+            .times
+            .keep_behind(first_kept.map(|entry| entry.relative_offset));
+        later.bytes_since_entry = 0;
+        if first_kept.is_none() {
+            later.largest = None;
         }
+        rebuilt.extend(&later);
+        *self = rebuilt;
     }
 
     /// Largest timestamp noted, ms since 1970.
@@ -144,6 +155,10 @@ impl SegmentIndex {
 
     pub(crate) fn largest(&self) -> Option<TimeEntry> {
         self.largest
+    }
+
+    pub(crate) fn interval_bytes(&self) -> u32 {
+        self.interval_bytes
     }
 
     /// Memory in bytes, for the cache's account.

@@ -11,7 +11,7 @@ use crate::limits::INDEX_ENTRIES_MAX;
 pub(crate) const OFFSET_ENTRY_BYTES: usize = 8;
 
 /// A batch: its last offset and where it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OffsetEntry {
     /// Last offset of the batch less the segment's base offset.
     pub(crate) relative_offset: u32,
@@ -43,15 +43,17 @@ impl OffsetIndex {
         self.entries.truncate(keep);
     }
 
-    /// Position of the last entry whose offset is at most `relative_offset`; 0 before the first.
-    pub(crate) fn lookup(&self, relative_offset: u32) -> u32 {
-        let after = self
-            .entries
-            .partition_point(|entry| entry.relative_offset <= relative_offset);
-        after
-            .checked_sub(1)
-            .and_then(|last| self.entries.get(last))
-            .map_or(0, |entry| entry.position)
+    /// The last entry whose offset is at most `relative_offset`.
+    pub(crate) fn lookup(&self, relative_offset: u32) -> Option<OffsetEntry> {
+        let entries = &self.entries;
+        let after = entries.partition_point(|entry| entry.relative_offset <= relative_offset);
+        entries.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Forgets entries before `position`; returns the first one left.
+    pub(crate) fn keep_from(&mut self, position: u32) -> Option<OffsetEntry> {
+        self.entries.retain(|entry| entry.position >= position);
+        self.entries.first().copied()
     }
 
     pub(crate) fn last(&self) -> Option<OffsetEntry> {

@@ -36,16 +36,21 @@ fn entries_are_kafkas_last_offset_and_position_of_a_batch() {
 #[test]
 fn a_lookup_never_lands_behind_the_batch() {
     let index = filled(50);
-    assert_eq!(index.lookup(0), 0);
-    assert_eq!(index.lookup(1000), 0);
-    assert_eq!(index.lookup(1002), 0);
-    assert_eq!(index.lookup(1003), 115);
-    assert_eq!(index.lookup(1004), 115);
-    let last = index.offsets.last().unwrap();
-    assert_eq!(index.lookup(i64::MAX), last.position);
-    assert_eq!(index.lookup_timestamp(0), 0);
-    assert_eq!(index.lookup_timestamp(5011), 115);
-    assert_eq!(index.lookup_timestamp(5010), 0);
+    let lookup = |offset| index.lookup(offset).map(|entry| entry.position);
+    assert_eq!(lookup(0), None);
+    assert_eq!(lookup(1000), None);
+    assert_eq!(lookup(1002), None);
+    assert_eq!(lookup(1003), Some(115));
+    assert_eq!(lookup(1004), Some(115));
+    assert_eq!(index.lookup(i64::MAX), index.offsets.last());
+    let lookup = |timestamp| {
+        index
+            .lookup_timestamp(timestamp)
+            .map(|entry| entry.relative_offset)
+    };
+    assert_eq!(lookup(0), None);
+    assert_eq!(lookup(5011), Some(3));
+    assert_eq!(lookup(5010), None);
 }
 
 #[test]
@@ -86,7 +91,9 @@ fn the_entry_count_is_bounded_and_lookups_stay_right() {
     assert!(index.offsets.entries().len() < INDEX_ENTRIES_MAX);
     assert!(index.times.len() <= INDEX_ENTRIES_MAX);
     for offset in (0..count).step_by(997) {
-        let found = i64::from(index.lookup(offset));
+        let found = index
+            .lookup(offset)
+            .map_or(0, |entry| i64::from(entry.position));
         assert!(found <= offset * 70);
         assert!(found + 20 * 70 > offset * 70, "{offset} {found}");
     }

@@ -48,6 +48,14 @@ impl TimeIndex {
         self.offsets.truncate(keep);
     }
 
+    /// Forgets entries before `relative_offset`; `None` forgets all.
+    pub(crate) fn keep_behind(&mut self, relative_offset: Option<u32>) {
+        let first = relative_offset.unwrap_or(u32::MAX);
+        let skip = self.offsets.partition_point(|offset| *offset < first);
+        self.offsets.drain(..skip);
+        self.timestamps.drain(..skip.min(self.timestamps.len()));
+    }
+
     /// The last entry whose timestamp is at most `timestamp`; no batch before it holds a record
     /// with a larger one.
     pub(crate) fn lookup(&self, timestamp: i64) -> Option<TimeEntry> {

@@ -17,9 +17,10 @@ use kafka_lite::record_batch::{
 };
 
 use crate::disk::Disk;
-use crate::index::SegmentIndex;
+use crate::index::{OffsetEntry, SegmentIndex, TimeEntry};
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, SEARCH_WINDOW_BYTES};
 use crate::segment::error::SegmentError;
+use crate::segment::index_file::note_batches;
 use crate::segment::source::{Source, Window, after};
 
 /// Whole batches from a segment.
@@ -90,24 +91,13 @@ impl<D: Disk> SegmentReader<D> {
         bytes_max: u32,
         end_offset: i64,
     ) -> Result<Option<ReadBatches>, SegmentError> {
-        let mut from = self.index.borrow().lookup(offset);
-        while from < self.end_position {
-            let bytes = self
-                .read(from, bytes_max.saturating_add(SEARCH_WINDOW_BYTES))
-                .await?;
-            match self.skip_to(&bytes, from, offset)? {
-                Skipped::Found(start, header) => {
-                    if header.base_offset >= end_offset {
-                        return Ok(None);
-                    }
-                    return self
-                        .take_batches(bytes, from, start, bytes_max, end_offset)
-                        .await;
-                }
-                Skipped::Beyond(position) => from = position,
+        loop {
+            match self.try_read_batches(offset, bytes_max, end_offset).await {
+                Err(WalkError::BadIndex) => self.rebuild_index().await?,
+                Err(WalkError::Segment(error)) => return Err(error),
+                Ok(found) => return Ok(found),
             }
         }
-        Ok(None)
     }
 
     /// Position and header of the batch that holds `offset`, or of the first one behind it; `None`
@@ -116,15 +106,13 @@ impl<D: Disk> SegmentReader<D> {
     /// # Errors
     /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`].
     pub async fn lookup(&self, offset: i64) -> Result<Option<(u32, BatchHeader)>, SegmentError> {
-        let mut position = self.index.borrow().lookup(offset);
-        let mut window = self.source.window(SEARCH_WINDOW_BYTES);
-        while let Some(header) = window.header_at(position, self.end_position).await? {
-            if header.last_offset() >= offset {
-                return Ok(Some((position, header)));
+        loop {
+            match self.try_lookup(offset).await {
+                Err(WalkError::BadIndex) => self.rebuild_index().await?,
+                Err(WalkError::Segment(error)) => return Err(error),
+                Ok(found) => return Ok(found),
             }
-            position = after(position, &header);
         }
-        Ok(None)
     }
 
     /// First record with at least `timestamp` (ms since 1970) and at least `offset_min`; exact to
@@ -139,30 +127,119 @@ impl<D: Disk> SegmentReader<D> {
         timestamp: i64,
         offset_min: i64,
     ) -> Result<Option<TimestampedOffset>, SegmentError> {
-        let mut position = {
+        loop {
+            match self.try_lookup_timestamp(timestamp, offset_min).await {
+                Err(WalkError::BadIndex) => self.rebuild_index().await?,
+                Err(WalkError::Segment(error)) => return Err(error),
+                Ok(found) => return Ok(found),
+            }
+        }
+    }
+
+    /// The record with the largest timestamp of the segment, the first one if several have it;
+    /// `None` without records.
+    ///
+    /// # Errors
+    /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`].
+    pub async fn lookup_max_timestamp(&self) -> Result<Option<TimestampedOffset>, SegmentError> {
+        let known = self.index.borrow().largest();
+        let found = match self.batch_with(known).await? {
+            Some(found) => Some(found),
+            // The index is wrong, or the largest timestamp is behind this reader's end.
+            None => {
+                let rebuilt = self.walk_index().await?;
+                self.batch_with(rebuilt.largest()).await?
+            }
+        };
+        let Some((position, header)) = found else {
+            return Ok(None);
+        };
+        let end = after(position, &header);
+        let bytes = self.source.read_range(position, end).await?;
+        let batch = BatchView::new(&bytes).map_err(BatchReadError::Batch);
+        let found = batch
+            .and_then(|batch| max_timestamp_record(&batch, &decompress_limits(), &mut Vec::new()));
+        Ok(found.unwrap_or_else(|_| Some(whole_batch(&header, header.base_offset))))
+    }
+
+    /// The batch that a time entry names, if it has that timestamp.
+    async fn batch_with(
+        &self,
+        time: Option<TimeEntry>,
+    ) -> Result<Option<(u32, BatchHeader)>, SegmentError> {
+        let Some(time) = time else {
+            return Ok(None);
+        };
+        let offset = self.source.base_offset + i64::from(time.relative_offset);
+        let found = self.lookup(offset).await?;
+        Ok(found.filter(|(_, header)| {
+            header.last_offset() == offset && header.max_timestamp == time.timestamp
+        }))
+    }
+
+    async fn try_read_batches(
+        &self,
+        offset: i64,
+        bytes_max: u32,
+        end_offset: i64,
+    ) -> Result<Option<ReadBatches>, WalkError> {
+        let entry = self.index.borrow().lookup(offset);
+        let mut from = entry.map_or(0, |entry| entry.position);
+        let read_max = bytes_max.saturating_add(SEARCH_WINDOW_BYTES);
+        while from < self.end_position {
+            let bytes = self.read(from, read_max).await?;
+            if let Some(entry) = entry.filter(|entry| entry.position == from) {
+                self.check_entry(entry, BatchHeader::decode(&bytes).ok())?;
+            }
+            match self.skip_to(&bytes, from, offset)? {
+                Skipped::Found(_, header) if header.base_offset >= end_offset => return Ok(None),
+                Skipped::Found(start, _) => {
+                    let bounds = (bytes_max, end_offset);
+                    return Ok(self.take_batches(bytes, from, start, bounds).await?);
+                }
+                Skipped::Beyond(position) => from = position,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn try_lookup(&self, offset: i64) -> Result<Option<(u32, BatchHeader)>, WalkError> {
+        let entry = self.index.borrow().lookup(offset);
+        let mut window = self.source.window(SEARCH_WINDOW_BYTES);
+        let mut position = self.start_at(&mut window, entry).await?;
+        while let Some(header) = window.header_at(position, self.end_position).await? {
+            if header.last_offset() >= offset {
+                return Ok(Some((position, header)));
+            }
+            position = after(position, &header);
+        }
+        Ok(None)
+    }
+
+    async fn try_lookup_timestamp(
+        &self,
+        timestamp: i64,
+        offset_min: i64,
+    ) -> Result<Option<TimestampedOffset>, WalkError> {
+        let (time, entry) = {
             let index = self.index.borrow();
-            index
-                .lookup_timestamp(timestamp)
-                .max(index.lookup(offset_min))
+            let time = index.lookup_timestamp(timestamp);
+            let by_time = time.and_then(|time| index.offsets.lookup(time.relative_offset));
+            (time, by_time.max(index.lookup(offset_min)))
         };
         let mut window = self.source.window(SEARCH_WINDOW_BYTES);
+        let mut position = self.start_at(&mut window, entry).await?;
         let mut scratch = Vec::new();
         while let Some(header) = window.header_at(position, self.end_position).await? {
+            self.check_time(time, &header)?;
             let end = after(position, &header);
             if header.max_timestamp >= timestamp && header.last_offset() >= offset_min {
                 let bytes = self.source.read_range(position, end).await?;
                 let limits = decompress_limits();
-                let found = BatchView::new(&bytes)
-                    .map_err(BatchReadError::Batch)
-                    .and_then(|batch| {
-                        first_record_at_or_after(
-                            &batch,
-                            timestamp,
-                            offset_min,
-                            &limits,
-                            &mut scratch,
-                        )
-                    });
+                let found = BatchView::new(&bytes).map_err(BatchReadError::Batch);
+                let found = found.and_then(|batch| {
+                    first_record_at_or_after(&batch, timestamp, offset_min, &limits, &mut scratch)
+                });
                 match found {
                     Ok(Some(found)) => return Ok(Some(found)),
                     Ok(None) => {}
@@ -174,32 +251,73 @@ impl<D: Disk> SegmentReader<D> {
         Ok(None)
     }
 
-    /// The record with the largest timestamp of the segment, the first one if several have it;
-    /// `None` without records.
-    ///
-    /// # Errors
-    /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`].
-    pub async fn lookup_max_timestamp(&self) -> Result<Option<TimestampedOffset>, SegmentError> {
-        let largest = {
-            let index = self.index.borrow();
-            index
-                .largest()
-                .map(|entry| index.base_offset + i64::from(entry.relative_offset))
+    /// Position of an index entry's batch, once the batch there agrees; the start without an entry.
+    async fn start_at(
+        &self,
+        window: &mut Window<D>,
+        entry: Option<OffsetEntry>,
+    ) -> Result<u32, WalkError> {
+        let Some(entry) = entry else {
+            return Ok(0);
         };
-        let Some(offset) = largest else {
-            return Ok(None);
+        if entry.position >= self.end_position {
+            // Appended after this reader was made.
+            return Ok(self.end_position);
+        }
+        match window.header_at(entry.position, self.end_position).await {
+            Ok(header) => self.check_entry(entry, header)?,
+            Err(SegmentError::Corrupt(_)) => return Err(WalkError::BadIndex),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(entry.position)
+    }
+
+    /// The index files have no checksum: an entry counts only if its batch ends with its offset.
+    fn check_entry(
+        &self,
+        entry: OffsetEntry,
+        header: Option<BatchHeader>,
+    ) -> Result<(), WalkError> {
+        let expected = self.source.base_offset + i64::from(entry.relative_offset);
+        match header {
+            Some(header) if header.last_offset() == expected => Ok(()),
+            _ => Err(WalkError::BadIndex),
+        }
+    }
+
+    /// A time entry counts only if the batch it names has its timestamp.
+    fn check_time(&self, time: Option<TimeEntry>, header: &BatchHeader) -> Result<(), WalkError> {
+        let Some(time) = time else {
+            return Ok(());
         };
-        let Some((position, header)) = self.lookup(offset).await? else {
-            return Ok(None);
-        };
-        let bytes = self
-            .source
-            .read_range(position, after(position, &header))
-            .await?;
-        let found = BatchView::new(&bytes)
-            .map_err(BatchReadError::Batch)
-            .and_then(|batch| max_timestamp_record(&batch, &decompress_limits(), &mut Vec::new()));
-        Ok(found.unwrap_or_else(|_| Some(whole_batch(&header, header.base_offset))))
+        let offset = self.source.base_offset + i64::from(time.relative_offset);
+        let is_it = (header.base_offset..=header.last_offset()).contains(&offset);
+        let agrees = header.last_offset() == offset && header.max_timestamp == time.timestamp;
+        if is_it && !agrees {
+            Err(WalkError::BadIndex)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Walks the whole log for a new index; a log whose headers do not lead to its end is damaged.
+    async fn rebuild_index(&self) -> Result<(), SegmentError> {
+        tracing::warn!(
+            segment = self.source.path(),
+            "the index is wrong and is rebuilt"
+        );
+        let rebuilt = self.walk_index().await?;
+        self.index
+            .borrow_mut()
+            .replace_before(self.end_position, rebuilt);
+        Ok(())
+    }
+
+    async fn walk_index(&self) -> Result<SegmentIndex, SegmentError> {
+        let interval = self.index.borrow().interval_bytes();
+        let mut walked = SegmentIndex::new(self.source.base_offset, interval);
+        note_batches(&self.source, &mut walked, 0, self.end_position).await?;
+        Ok(walked)
     }
 
     /// Size of the batch at `position`, which lies inside the segment.
@@ -252,8 +370,7 @@ impl<D: Disk> SegmentReader<D> {
         bytes: Bytes,
         from: u32,
         start: usize,
-        bytes_max: u32,
-        end_offset: i64,
+        (bytes_max, end_offset): (u32, i64),
     ) -> Result<Option<ReadBatches>, SegmentError> {
         let position = offset_position(from, start);
         let mut taken = WholeBatches::take(bytes.get(start..), bytes_max as usize, end_offset);
@@ -277,6 +394,19 @@ impl<D: Disk> std::fmt::Debug for SegmentReader<D> {
             .field("path", &self.source.path())
             .field("end_position", &self.end_position)
             .finish()
+    }
+}
+
+/// Why a walk stopped before it found anything.
+enum WalkError {
+    /// An index entry does not agree with the log: rebuild the index and walk again.
+    BadIndex,
+    Segment(SegmentError),
+}
+
+impl From<SegmentError> for WalkError {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
     }
 }
 

@@ -661,3 +661,91 @@ fn a_closed_segment_becomes_active_again() {
     check_lookups(&world, Some(closed), &segment, &bytes);
     assert_eq!(world.store.budget().used_bytes(), bytes.len() as u64);
 }
+
+#[test]
+fn a_damaged_index_costs_time_and_never_an_answer() {
+    for seed in 0..80 {
+        let world = world();
+        let segment = world.create(0);
+        let mut random = Random::new(seed);
+        let bytes = append_random(&segment, &mut random, 60);
+        let closed = block_on(segment.roll()).unwrap();
+        for suffix in ["index", "timeindex"] {
+            let path = format!("logs/t-0/00000000000000000000.{suffix}");
+            let mut content = world.disk.content(&path).unwrap();
+            for _ in 0..random.below(4) {
+                let at = random.below(content.len());
+                content[at] ^= 1 << random.below(8);
+            }
+            world.disk.set_content(&path, &content);
+        }
+        world.store.forget(&world.directory, 0);
+        check_offsets(&world, closed, &bytes, &mut random);
+    }
+}
+
+/// Compares lookups at random offsets and timestamps with a walk, each with the index as it is on
+/// the disk.
+fn check_offsets(world: &World, closed: ClosedSegment, bytes: &[u8], random: &mut Random) {
+    let batches = headers(bytes);
+    let end = usize::try_from(closed.next_offset).unwrap();
+    for _ in 0..30 {
+        world.store.forget(&world.directory, 0);
+        let reader = block_on(world.store.reader(&world.directory, &closed)).unwrap();
+        let offset = i64::try_from(random.below(end)).unwrap();
+        let expected = batches
+            .iter()
+            .find(|(_, header)| header.last_offset() >= offset)
+            .unwrap();
+        let read = block_on(reader.read_batches(offset, 1, i64::MAX))
+            .unwrap()
+            .unwrap();
+        assert_eq!(read.base_offset, expected.1.base_offset);
+        world.store.forget(&world.directory, 0);
+        let reader = block_on(world.store.reader(&world.directory, &closed)).unwrap();
+        assert_eq!(block_on(reader.lookup(offset)).unwrap(), Some(*expected));
+        world.store.forget(&world.directory, 0);
+        let reader = block_on(world.store.reader(&world.directory, &closed)).unwrap();
+        let timestamp = expected.1.max_timestamp;
+        let found = block_on(reader.lookup_timestamp(timestamp, 0))
+            .unwrap()
+            .unwrap();
+        let first = batches
+            .iter()
+            .find(|(_, header)| header.max_timestamp >= timestamp)
+            .unwrap();
+        assert!(found.timestamp >= timestamp);
+        assert!((first.1.base_offset..=first.1.last_offset()).contains(&found.offset));
+    }
+}
+
+#[test]
+fn a_reader_sees_what_was_there_when_it_was_made() {
+    let world = world();
+    let segment = world.create(0);
+    let mut random = Random::new(21);
+    let bytes = append_random(&segment, &mut random, 20);
+    let end = segment.next_offset();
+    let reader = block_on(segment.reader()).unwrap();
+    append_random(&segment, &mut random, 200);
+    for offset in [end, segment.next_offset() - 1] {
+        assert_eq!(block_on(reader.lookup(offset)).unwrap(), None);
+        assert_eq!(
+            block_on(reader.read_batches(offset, 100, i64::MAX)).unwrap(),
+            None
+        );
+    }
+    let largest = headers(&bytes)
+        .iter()
+        .map(|(_, header)| header.max_timestamp)
+        .max()
+        .unwrap();
+    let found = block_on(reader.lookup_max_timestamp()).unwrap().unwrap();
+    assert_eq!(found.timestamp, largest);
+    assert_eq!(
+        block_on(reader.lookup_timestamp(largest + 1, 0)).unwrap(),
+        None
+    );
+    let later = segment.max_timestamp().unwrap();
+    assert_eq!(block_on(reader.lookup_timestamp(later, 0)).unwrap(), None);
+}
