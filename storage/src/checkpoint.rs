@@ -12,8 +12,9 @@ use crate::aligned_buffer::AlignedBuffer;
 use crate::disk::{Disk, DiskError, OpenMode};
 use crate::error::Corrupt;
 use crate::journal::format::Reader;
-use crate::journal::limits;
+use crate::limits;
 use crate::log_key::LogKey;
+use crate::segment::ClosedSegment;
 use crate::side_table::SideTable;
 
 const MAGIC: [u8; 8] = *b"SLCHKPT1";
@@ -32,11 +33,46 @@ pub(crate) struct LogCheckpoint {
     pub(crate) log_start_offset: i64,
     /// Everything below is in segments, durably (exclusive).
     pub(crate) segments_end_offset: i64,
-    /// Base offset of the last segment and the position in it that `segments_end_offset` stands
-    /// for.
-    pub(crate) last_segment: Option<(i64, u64)>,
-    /// Commit of the oldest entry that is only in the journal; 0 for none.
+    /// Segments were seen to hold everything below; less is damage.
+    pub(crate) marked_end_offset: i64,
+    /// Closed segments, oldest first.
+    pub(crate) closed: Vec<ClosedCheckpoint>,
+    /// Active segment: base offset, position that `segments_end_offset` stands for, and the largest
+    /// timestamp before it (ms since 1970).
+    pub(crate) active: Option<(i64, u32, Option<i64>)>,
+    /// The log had stopped: its segments are looked at again.
     pub(crate) halted: bool,
+}
+
+/// A closed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClosedCheckpoint {
+    pub(crate) base_offset: i64,
+    pub(crate) next_offset: i64,
+    pub(crate) max_timestamp: Option<i64>,
+    pub(crate) size_bytes: u32,
+}
+
+impl From<&ClosedSegment> for ClosedCheckpoint {
+    fn from(segment: &ClosedSegment) -> Self {
+        Self {
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset,
+            max_timestamp: segment.max_timestamp,
+            size_bytes: segment.size_bytes,
+        }
+    }
+}
+
+impl From<ClosedCheckpoint> for ClosedSegment {
+    fn from(segment: ClosedCheckpoint) -> Self {
+        Self {
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset,
+            max_timestamp: segment.max_timestamp,
+            size_bytes: segment.size_bytes,
+        }
+    }
 }
 
 /// State of a shard.

@@ -4,7 +4,6 @@
 //! What it is not    knows neither sockets nor monoio nor Raft's rules.
 //! Reading order     [`disk`], then the journal, then the partition log.
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "write-back and large appends call them")]
 
 pub mod aligned_buffer;
 pub mod cache;
@@ -32,6 +31,7 @@ mod side_table;
 #[cfg(test)]
 mod testing;
 
+pub use disk::DiskError;
 pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker};
 pub use errors::{AppendError, ChangeError, OpenError, ReadError};
 pub use events::LogEvents;

@@ -95,34 +95,33 @@ impl Drop for GateGuard {
     }
 }
 
-/// Runs all futures to their end, `width` at a time, and returns their results in order.
-pub(crate) async fn join_all<F: Future>(futures: Vec<F>, width: usize) -> Vec<F::Output> {
-    let mut results = Vec::with_capacity(futures.len());
+/// Runs all futures to their end, `width` at a time.
+pub(crate) async fn run_all<F: Future<Output = ()>>(
+    futures: impl IntoIterator<Item = F>,
+    width: usize,
+) {
     let mut waiting = futures.into_iter();
-    loop {
-        let mut group: Vec<Pin<Box<F>>> = waiting.by_ref().take(width).map(Box::pin).collect();
-        if group.is_empty() {
-            return results;
+    let mut running: Vec<Pin<Box<F>>> = waiting.by_ref().take(width).map(Box::pin).collect();
+    poll_fn(|context| {
+        let mut place = 0;
+        while let Some(future) = running.get_mut(place) {
+            if pin!(future).poll(context).is_pending() {
+                place += 1;
+                continue;
+            }
+            // The next one takes the place and is polled at once, so that its waker is known.
+            match waiting.next() {
+                Some(next) => running
+                    .splice(place..=place, [Box::pin(next)])
+                    .for_each(drop),
+                None => drop(running.swap_remove(place)),
+            }
         }
-        let mut outputs: Vec<Option<F::Output>> = group.iter().map(|_| None).collect();
-        poll_fn(|context| {
-            let mut pending = false;
-            for (future, output) in group.iter_mut().zip(outputs.iter_mut()) {
-                if output.is_some() {
-                    continue;
-                }
-                match pin!(future).poll(context) {
-                    Poll::Ready(value) => *output = Some(value),
-                    Poll::Pending => pending = true,
-                }
-            }
-            if pending {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        })
-        .await;
-        results.extend(outputs.into_iter().flatten());
-    }
+        if running.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::journal::limits;
+use crate::limits;
+use crate::segment::StoreOptions;
 
 /// Settings of one engine (one shard); sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,15 @@ pub struct Options {
     pub log_buffer_bytes: usize,
     /// Segment writers that work at the same time.
     pub segment_writers: usize,
+    /// Memory for batches that were read or appended lately.
+    pub cache_bytes: u64,
+    /// Memory for indexes of closed segments.
+    pub index_cache_bytes: u64,
+    /// Open handles of closed segments.
+    pub open_files: u64,
+    /// This shard's share of the byte budget of the data directory; `None` is bounded by the
+    /// device.
+    pub disk_limit_bytes: Option<u64>,
     /// Acknowledge at once and store nothing: the control of the benchmark.
     pub store_nothing: bool,
 }
@@ -48,6 +58,10 @@ impl Options {
             append_buffer_bytes: 16 * 1024 * 1024,
             log_buffer_bytes: 256 * 1024,
             segment_writers: 4,
+            cache_bytes: 8 * 1024 * 1024,
+            index_cache_bytes: 1024 * 1024,
+            open_files: 512,
+            disk_limit_bytes: None,
             store_nothing: false,
         }
     }
@@ -62,6 +76,9 @@ impl Options {
             append_buffer_bytes: 128 * 1024 * 1024,
             log_buffer_bytes: 1024 * 1024,
             segment_writers: 16,
+            cache_bytes: 256 * 1024 * 1024,
+            index_cache_bytes: 32 * 1024 * 1024,
+            open_files: 8192,
             ..Self::gateway(shard)
         }
     }
@@ -80,6 +97,17 @@ impl Options {
         self.direct_bytes = self.direct_bytes.min(self.commit_bytes as usize >> 1);
         self.segment_writers = self.segment_writers.max(1);
         self
+    }
+
+    /// Bounds of the shard's segments.
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            staging_buffer_bytes: self.commit_bytes,
+            staging_buffer_count: self.segment_writers,
+            open_files_max: self.open_files,
+            index_cache_bytes: self.index_cache_bytes,
+            ..StoreOptions::default()
+        }
     }
 
     /// The directory of this shard's journal, relative to the data directory.

@@ -7,7 +7,8 @@
 //! Invariants        1. entries strictly rise in index and do not fall in offset.
 //!                   2. `offset = index - 1 - side entries before it`, for every entry and record.
 //!                   3. terms of entries do not fall.
-//! Source            decision 2026-11-23 "one gateway"; Raft §5.3; OffsetForLeaderEpoch (KIP-101, KIP-279).
+//! Source            decision 2026-11-23 "one gateway"; Raft §5.3; OffsetForLeaderEpoch (KIP-101,
+//!                   KIP-279).
 //!                   (KIP-101, KIP-279).
 
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,16 @@ impl SideTable {
             .iter()
             .rev()
             .find(|side| side.index <= index)
+            .map(|side| side.term)
+            .or_else(|| self.pruned_term.map(|(term, _)| term))
+    }
+
+    /// Term of the record at `offset`; `None` below what the table still knows.
+    pub fn term_at_offset(&self, offset: i64) -> Option<u32> {
+        let before = self.entries.partition_point(|side| side.offset <= offset);
+        before
+            .checked_sub(1)
+            .and_then(|last| self.entries.get(last))
             .map(|side| side.term)
             .or_else(|| self.pruned_term.map(|(term, _)| term))
     }

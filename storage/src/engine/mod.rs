@@ -10,8 +10,11 @@ mod recovery;
 pub(crate) mod replay;
 mod shared;
 mod stats;
+mod tails;
 #[cfg(test)]
 pub(crate) mod tests;
+mod write;
+mod write_back;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,12 +24,13 @@ pub(crate) use shared::Shared;
 pub use stats::EngineStats;
 
 use crate::disk::{Clock, Disk, DiskError};
+use crate::disk_budget::DiskBudget;
 use crate::error::Corrupt;
 use crate::errors::OpenError;
 use crate::events::LogEvents;
 use crate::journal::Release;
 use crate::journal::format::JournalEntry;
-use crate::journal::limits;
+use crate::limits;
 use crate::log_key::LogKey;
 use crate::options::{LogConfig, Options};
 use crate::partition::PartitionLog;
@@ -136,6 +140,12 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         workers.push(Box::pin(async move {
             shared.journal.run_ring_keeper(&*shared).await;
         }));
+        let shared = Rc::clone(&self.shared);
+        workers.push(Box::pin(async move { shared.run_write_back().await }));
+        for _ in 0..self.shared.options.segment_writers {
+            let shared = Rc::clone(&self.shared);
+            workers.push(Box::pin(async move { shared.run_segment_writer().await }));
+        }
         workers
     }
 
@@ -155,15 +165,11 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         let entry = JournalEntry::Created { key, name };
         // Refused only when poisoned; then the log's appends say so.
         let _ignored = self.shared.journal.add(slot, &entry, None, true);
-        let log = Rc::new(Log {
-            slot,
-            key,
-            name: Rc::from(name),
-            state: std::cell::RefCell::new(LogState {
-                config,
-                ..LogState::default()
-            }),
-        });
+        let state = LogState {
+            config,
+            ..LogState::default()
+        };
+        let log = Rc::new(Log::new(slot, key, name, state));
         self.shared.add_log(Rc::clone(&log));
         PartitionLog {
             shared: Rc::clone(&self.shared),
@@ -254,15 +260,51 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         }
     }
 
-    /// Refuses further appends, makes everything durable and lets the workers end.
+    /// Deletes a log with its files; the deletion is durable when it returns.
     ///
     /// # Errors
-    /// The failure of the disk that stopped the journal; nothing that was acknowledged is lost.
+    /// The failure of the disk: of the journal, then the log is still there; of a removal, then the
+    /// next start removes the rest.
+    pub async fn delete_log(&self, key: LogKey) -> Result<(), DiskError> {
+        let Some(log) = self.log(key) else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        // No checkpoint in between: it would bring the log back without its deletion.
+        let _no_checkpoint = shared.write_back_gate.enter().await;
+        shared.close_log(&log.log);
+        let _turn = log.log.gate.enter().await;
+        let added = shared
+            .journal
+            .add(log.slot(), &JournalEntry::Deleted, None, true);
+        let number = added.unwrap_or_else(|_| shared.journal.open_number());
+        shared.journal.wait_released(number).await?;
+        shared.forget_log(&log.log);
+        log.remove_files().await
+    }
+
+    /// Tells that space was freed on the device: writers that met a full disk try again at once.
+    pub fn handle_space_freed(&self) {
+        self.shared.set_disk_full(false);
+        self.shared.write_queue_changed.notify();
+        self.shared.write_back.notify();
+    }
+
+    /// The disk budget of the shard's segments, to set device figures and limits.
+    pub fn disk_budget(&self) -> &DiskBudget {
+        self.shared.store.budget()
+    }
+
+    /// Refuses further appends, writes everything to segments and a last checkpoint, and lets the
+    /// workers end.
+    ///
+    /// # Errors
+    /// The failure of the disk; nothing that was acknowledged is lost.
     pub async fn shutdown(&self) -> Result<(), DiskError> {
         self.shared.closing.set(true);
-        let flushed = self.shared.journal.flush().await;
-        self.shared.journal.stop();
-        self.shared.write_back.notify();
-        flushed
+        self.shared.journal.ring_changed.notify();
+        let finished = self.shared.finish().await;
+        self.shared.stop();
+        finished
     }
 }

@@ -6,14 +6,16 @@
 //! What it is not    a repair of damage: a log whose durable mark is not reached halts.
 //! Source            docs/formats/journal.md "Recovery"; decision 2026-11-23 "one gateway".
 
-use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, checkpoint_path};
 use crate::disk::{Clock, Disk};
-use crate::engine::replay::{Replay, ReplayedLog};
+use crate::engine::replay::{Candidate, Replay, ReplayedLog};
+use crate::engine::tails::recover_segments;
 use crate::engine::{RecoveredLog, Shared};
-use crate::errors::OpenError;
+use crate::error::Corrupt;
+use crate::errors::{AppendError, OpenError};
 use crate::events::LogEvents;
 use crate::journal::format::{FoundCommit, JournalEntry};
 use crate::journal::ring::Ring;
@@ -21,6 +23,7 @@ use crate::journal::scan::{ReplayStart, ScanError, ScannedRing, scan_ring};
 use crate::journal::{Journal, JournalShape, JournalStart, create_ring_file, zero_piece};
 use crate::options::Options;
 use crate::partition::append_buffer::BufferedBatch;
+use crate::partition::change::remove_log_files;
 use crate::partition::state::{Log, LogState};
 
 /// An engine without its workers.
@@ -50,9 +53,10 @@ pub(crate) async fn recover<D: Disk, C: Clock>(
     if !has_checkpoint {
         check_complete(&scanned, &directory)?;
     }
-    let journal = open_journal(&disk, clock, &options, start.number, scanned).await?;
-    let shared = Rc::new(Shared::new(disk, options, events, journal));
-    let logs = build_logs(&shared, replay);
+    let journal = open_journal(&disk, clock.clone(), &options, start.number, scanned).await?;
+    let shared = Rc::new(Shared::new(disk, clock, options, events, journal));
+    shared.replay_from.set(start.number);
+    let logs = build_logs(&shared, replay).await?;
     Ok(Recovered { shared, logs })
 }
 
@@ -136,69 +140,112 @@ async fn open_journal<D: Disk, C: Clock>(
     Ok(Journal::new(disk.clone(), clock, shape, start, ring))
 }
 
-fn build_logs<D: Disk, C: Clock>(shared: &Rc<Shared<D, C>>, replay: Replay) -> Vec<RecoveredLog> {
+async fn build_logs<D: Disk, C: Clock>(
+    shared: &Rc<Shared<D, C>>,
+    replay: Replay,
+) -> Result<Vec<RecoveredLog>, OpenError> {
     shared.next_slot.set(replay.next_slot);
     *shared.cursors.borrow_mut() = replay.cursors;
+    for (key, name) in &replay.deleted {
+        remove_log_files(&shared.disk, &key.directory(name)).await?;
+    }
     let mut recovered = Vec::with_capacity(replay.logs.len());
     for replayed in replay.logs.into_values() {
-        recovered.push(build_log(shared, replayed));
+        recovered.push(build_log(shared, replayed).await?);
     }
-    recovered
+    Ok(recovered)
 }
 
-fn build_log<D: Disk, C: Clock>(shared: &Rc<Shared<D, C>>, replayed: ReplayedLog) -> RecoveredLog {
+async fn build_log<D: Disk, C: Clock>(
+    shared: &Rc<Shared<D, C>>,
+    mut replayed: ReplayedLog,
+) -> Result<RecoveredLog, OpenError> {
+    let candidates = std::mem::take(&mut replayed.candidates);
+    let (slot, key) = (replayed.checkpoint.slot, replayed.checkpoint.key);
+    let name = std::mem::take(&mut replayed.checkpoint.name);
+    let found = recover_segments(&shared.store, &name, &replayed).await?;
     let seen_end = replayed.seen_end;
     let checkpoint = replayed.checkpoint;
+    let end = found.end_offset.max(checkpoint.log_start_offset);
     let mut state = LogState {
         term: checkpoint.term,
         vote: checkpoint.vote,
         side: checkpoint.side,
         log_start_offset: checkpoint.log_start_offset,
-        log_end_offset: checkpoint
-            .segments_end_offset
-            .max(checkpoint.log_start_offset),
-        segments_end_offset: checkpoint.segments_end_offset,
+        log_end_offset: end,
+        segments_end_offset: end,
+        segments_end_position: found.end_position,
+        written_end_offset: end,
+        write_goal: end,
+        segments: found.segments,
+        marked_end_offset: replayed.marked_end_offset,
         ..LogState::default()
     };
-    for candidate in replayed.candidates {
-        // A copy of what the segments have, or a batch behind a gap, is not taken.
-        if candidate.header.base_offset != state.log_end_offset {
+    let was_cut = found.was_cut;
+    let mut damage = found.damage;
+    if damage.is_none() {
+        take_candidates(&mut state, candidates);
+        damage = missing_below_mark(&state, &key.directory(&name));
+    }
+    cut_side_entries(&mut state);
+    shared.add_buffered(state.buffer.bytes());
+    shared.update_dirty(slot, &mut state);
+    let last_index = state.next_index() - 1;
+    state.durable.set_released(last_index);
+    match &damage {
+        Some(damage) => {
+            tracing::error!(topic = %name, partition = key.partition, %damage, "log halted");
+            state.failure = Some(AppendError::Halted(damage.clone()));
+        }
+        None if was_cut || state.log_end_offset < seen_end => record_cut(shared, slot, &state),
+        None => {}
+    }
+    let log = Rc::new(Log::new(slot, key, &name, state));
+    shared.add_log(Rc::clone(&log));
+    Ok(describe(&log, damage))
+}
+
+/// Takes the journal's batches that continue the segments without gap.
+fn take_candidates<D: Disk>(state: &mut LogState<D>, candidates: BTreeMap<i64, Candidate>) {
+    for candidate in candidates.into_values() {
+        let header = candidate.header;
+        let term = u32::try_from(header.partition_leader_epoch).unwrap_or(0);
+        // A copy of what the segments have, a batch behind a gap, or one whose term start is lost.
+        let follows = header.base_offset == state.log_end_offset
+            && state
+                .side
+                .term_at_offset(header.base_offset)
+                .unwrap_or(term)
+                == term;
+        if !follows {
             continue;
         }
-        state.log_end_offset = candidate.header.next_offset();
-        state.max_timestamp = state
-            .max_timestamp
-            .max(Some(candidate.header.max_timestamp));
+        state.log_end_offset = header.next_offset();
+        state.max_timestamp = state.max_timestamp.max(Some(header.max_timestamp));
         state.buffer.push(BufferedBatch {
-            base_offset: candidate.header.base_offset,
-            last_offset: candidate.header.last_offset(),
-            max_timestamp: candidate.header.max_timestamp,
-            term: u32::try_from(candidate.header.partition_leader_epoch).unwrap_or(0),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+            term,
             commit: candidate.commit,
             head: None,
             bytes: candidate.bytes,
         });
     }
-    cut_side_entries(&mut state);
-    shared.add_buffered(state.buffer.bytes());
-    if let Some(commit) = state.buffer.oldest_commit() {
-        shared.note_dirty(commit, checkpoint.slot);
-    }
-    if state.log_end_offset < seen_end {
-        record_cut(shared, checkpoint.slot, &state);
-    }
-    let log = Rc::new(Log {
-        slot: checkpoint.slot,
-        key: checkpoint.key,
-        name: Rc::from(checkpoint.name.as_str()),
-        state: RefCell::new(state),
-    });
-    shared.add_log(Rc::clone(&log));
-    describe(&log)
+}
+
+/// Segments and journal together must reach what was once durable in segments.
+fn missing_below_mark<D: Disk>(state: &LogState<D>, directory: &str) -> Option<Corrupt> {
+    (state.log_end_offset < state.marked_end_offset).then(|| Corrupt {
+        file: directory.to_owned(),
+        position: u64::from(state.segments_end_position),
+        expected: format!("records up to offset {}", state.marked_end_offset),
+        got: format!("an end at offset {}", state.log_end_offset),
+    })
 }
 
 /// Side entries behind the end lost the records before them.
-fn cut_side_entries(state: &mut LogState) {
+fn cut_side_entries<D: Disk>(state: &mut LogState<D>) {
     let end = state.log_end_offset;
     let behind = state.side.entries().iter().find(|side| side.offset > end);
     if let Some(index) = behind.map(|side| side.index) {
@@ -207,7 +254,7 @@ fn cut_side_entries(state: &mut LogState) {
 }
 
 /// What recovery gives up is given up for good: the journal says so before anything new.
-fn record_cut<D: Disk, C: Clock>(shared: &Shared<D, C>, slot: u32, state: &LogState) {
+fn record_cut<D: Disk, C: Clock>(shared: &Shared<D, C>, slot: u32, state: &LogState<D>) {
     let from_index = state.next_index();
     let cut = JournalEntry::Truncate {
         from_index,
@@ -219,7 +266,7 @@ fn record_cut<D: Disk, C: Clock>(shared: &Shared<D, C>, slot: u32, state: &LogSt
     }
 }
 
-fn describe(log: &Log) -> RecoveredLog {
+fn describe<D: Disk>(log: &Log<D>, damaged: Option<Corrupt>) -> RecoveredLog {
     let state = log.state.borrow();
     let first_index = state.side.index_of_offset(state.log_start_offset);
     let last_index = state.next_index() - 1;
@@ -234,6 +281,6 @@ fn describe(log: &Log) -> RecoveredLog {
         last_index,
         log_start_offset: state.log_start_offset,
         log_end_offset: state.log_end_offset,
-        damaged: None,
+        damaged,
     }
 }

@@ -29,11 +29,14 @@ pub(crate) struct Candidate {
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayedLog {
     pub(crate) checkpoint: LogCheckpoint,
-    pub(crate) candidates: Vec<Candidate>,
+    /// By base offset; a batch that was carried forward in the ring comes late.
+    pub(crate) candidates: BTreeMap<i64, Candidate>,
     /// The segments hold everything below, said after the checkpoint.
     pub(crate) marked_end_offset: i64,
     /// A cut whose execution in the segments is not recorded: first offset to remove.
     pub(crate) open_cut: Option<i64>,
+    /// The lowest cut at all: what the checkpoint says about segments holds only below it.
+    pub(crate) lowest_cut: Option<i64>,
     /// The journal mentions entries of the log, so its segments are looked at.
     pub(crate) mentioned: bool,
     /// Highest offset and index that any entry spoke of (exclusive).
@@ -121,13 +124,15 @@ impl Replay {
 
 impl ReplayedLog {
     fn new(checkpoint: LogCheckpoint) -> Self {
+        let checkpoint_halted = checkpoint.halted;
         Self {
-            marked_end_offset: checkpoint.segments_end_offset,
+            marked_end_offset: checkpoint.marked_end_offset,
             seen_end: checkpoint.segments_end_offset,
             checkpoint,
-            candidates: Vec::new(),
+            candidates: BTreeMap::new(),
             open_cut: None,
-            mentioned: false,
+            lowest_cut: None,
+            mentioned: checkpoint_halted,
         }
     }
 
@@ -141,7 +146,9 @@ impl ReplayedLog {
             side: SideTable::default(),
             log_start_offset: 0,
             segments_end_offset: 0,
-            last_segment: None,
+            marked_end_offset: 0,
+            closed: Vec::new(),
+            active: None,
             halted: false,
         })
     }
@@ -186,9 +193,11 @@ impl ReplayedLog {
                 self.mentioned = true;
                 self.checkpoint.side.truncate_from(from_index);
                 self.candidates
-                    .retain(|candidate| candidate.header.last_offset() < end_offset);
+                    .retain(|_, candidate| candidate.header.last_offset() < end_offset);
                 self.marked_end_offset = self.marked_end_offset.min(end_offset);
-                self.open_cut = Some(self.open_cut.unwrap_or(i64::MAX).min(end_offset));
+                let lowest = |before: Option<i64>| Some(before.unwrap_or(i64::MAX).min(end_offset));
+                self.open_cut = lowest(self.open_cut);
+                self.lowest_cut = lowest(self.lowest_cut);
                 self.seen_end = end_offset;
             }
             JournalEntry::TruncateDone { .. } => self.open_cut = None,
@@ -197,7 +206,7 @@ impl ReplayedLog {
             }
             JournalEntry::Mark { end_offset } => {
                 self.mentioned = true;
-                self.marked_end_offset = end_offset;
+                self.marked_end_offset = self.marked_end_offset.max(end_offset);
                 self.seen_end = self.seen_end.max(end_offset);
             }
             JournalEntry::Cursor { .. } | JournalEntry::Created { .. } | JournalEntry::Deleted => {}
@@ -215,19 +224,18 @@ impl ReplayedLog {
             };
             batches = rest;
             self.seen_end = self.seen_end.max(header.next_offset());
-            // Later bytes of an offset win over earlier ones.
-            while let Some(last) = self.candidates.last()
-                && last.header.last_offset() >= header.base_offset
-            {
-                self.candidates.pop();
+            if header.last_offset() < self.checkpoint.segments_end_offset {
+                continue;
             }
-            if header.last_offset() >= self.checkpoint.segments_end_offset {
-                self.candidates.push(Candidate {
+            // A later copy of an offset wins: what was cut in between is gone already.
+            self.candidates.insert(
+                header.base_offset,
+                Candidate {
                     header,
                     commit,
                     bytes: block.copy(batch),
-                });
-            }
+                },
+            );
         }
         true
     }

@@ -1,26 +1,33 @@
 //! What the handles and workers of one engine share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use crate::cache::BatchCache;
 use crate::disk::{Clock, Disk, DiskError};
+use crate::disk_budget::DiskBudget;
+use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::events::LogEvents;
 use crate::journal::{CommitSink, Journal, Release};
 use crate::log_key::LogKey;
-use crate::notify::Changes;
+use crate::notify::{Changes, Gate};
 use crate::options::Options;
-use crate::partition::append_buffer::SharedBlock;
-use crate::partition::state::Log;
+use crate::partition::append_buffer::{Freed, SharedBlock};
+use crate::partition::state::{Log, LogState};
+use crate::segment::SegmentStore;
 
 /// State of an engine.
 pub(crate) struct Shared<D: Disk, C: Clock> {
     pub(crate) disk: D,
     pub(crate) options: Options,
     pub(crate) events: Rc<dyn LogEvents>,
+    pub(crate) clock: C,
     pub(crate) journal: Journal<D, C>,
-    pub(crate) logs: RefCell<BTreeMap<u32, Rc<Log>>>,
+    pub(crate) store: SegmentStore<D>,
+    pub(crate) cache: RefCell<BatchCache>,
+    pub(crate) logs: RefCell<BTreeMap<u32, Rc<Log<D>>>>,
     pub(crate) slots: RefCell<BTreeMap<LogKey, u32>>,
     pub(crate) next_slot: Cell<u32>,
     pub(crate) block: RefCell<SharedBlock>,
@@ -30,22 +37,42 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     buffered_bytes: Cell<usize>,
     buffered_bytes_maximum: Cell<usize>,
     pub(crate) closing: Cell<bool>,
+    /// Bytes of large appends that wait or are in flight.
+    bulk_bytes: Cell<usize>,
+    /// Logs with large appends.
+    pub(crate) write_queue: RefCell<VecDeque<Rc<Log<D>>>>,
+    pub(crate) write_queue_changed: Changes,
     /// The write-back worker has something to look at.
     pub(crate) write_back: Changes,
+    /// Held while logs are written back.
+    pub(crate) write_back_gate: Rc<Gate>,
+    /// A log's append buffer has reached its size.
+    pub(crate) full_log: Cell<bool>,
+    pub(crate) disk_full: Cell<bool>,
+    /// First commit that a recovery replays now.
+    pub(crate) replay_from: Cell<u64>,
+    pub(crate) checkpoint_bytes: Cell<u64>,
+    stopped: Cell<bool>,
 }
 
 impl<D: Disk, C: Clock> Shared<D, C> {
     pub(crate) fn new(
         disk: D,
+        clock: C,
         options: Options,
         events: Rc<dyn LogEvents>,
         journal: Journal<D, C>,
     ) -> Self {
+        let budget = DiskBudget::new(options.disk_limit_bytes);
+        let store = SegmentStore::new(disk.clone(), budget, options.store_options());
         Self {
+            cache: RefCell::new(BatchCache::new(options.cache_bytes)),
             disk,
+            clock,
             options,
             events,
             journal,
+            store,
             logs: RefCell::default(),
             slots: RefCell::default(),
             next_slot: Cell::new(0),
@@ -55,8 +82,30 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             buffered_bytes: Cell::new(0),
             buffered_bytes_maximum: Cell::new(0),
             closing: Cell::new(false),
+            bulk_bytes: Cell::new(0),
+            write_queue: RefCell::default(),
+            write_queue_changed: Changes::default(),
             write_back: Changes::default(),
+            write_back_gate: Rc::new(Gate::default()),
+            full_log: Cell::new(false),
+            disk_full: Cell::new(false),
+            replay_from: Cell::new(1),
+            checkpoint_bytes: Cell::new(0),
+            stopped: Cell::new(false),
         }
+    }
+
+    /// Whether workers end.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stopped.get() || self.journal.poisoned().is_some()
+    }
+
+    /// Lets all workers end.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+        self.journal.stop();
+        self.write_queue_changed.notify();
+        self.write_back.notify();
     }
 
     /// Refuses what comes after a stop or a failure of the journal.
@@ -72,12 +121,40 @@ impl<D: Disk, C: Clock> Shared<D, C> {
 
     /// Whether an append of `bytes` finds room in the buffers, the journal's queue and its ring.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        if self.is_direct(bytes) {
+            let bulk = self.bulk_bytes.get();
+            return !self.disk_full.get()
+                && (bulk == 0 || bulk + bytes <= self.options.bulk_bytes)
+                && self.journal.has_room(0);
+        }
         let buffered = self.buffered_bytes.get();
         let fits = buffered == 0 || buffered + bytes <= self.options.append_buffer_bytes;
-        fits && self.ring_has_room() && self.journal.has_room(bytes)
+        fits && !self.disk_full.get() && self.ring_has_room() && self.journal.has_room(bytes)
     }
 
-    /// An eighth of the ring stays free for Raft and cursors, whatever the producers do.
+    /// Whether a batch of `bytes` goes straight into its segment.
+    pub(crate) fn is_direct(&self, bytes: usize) -> bool {
+        bytes >= self.options.direct_bytes && !self.options.store_nothing
+    }
+
+    /// Why an append that has no room is refused.
+    pub(crate) fn no_room(&self) -> AppendError {
+        if self.disk_full.get() {
+            AppendError::DiskFull
+        } else {
+            AppendError::NoRoom
+        }
+    }
+
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        if self.disk_full.replace(full) != full {
+            self.journal.set_growth_refused(full);
+            self.journal.ring_changed.notify();
+        }
+    }
+
+    /// An eighth of the ring that exists stays free for Raft and cursors, whatever the producers
+    /// do.
     fn ring_has_room(&self) -> bool {
         self.options.store_nothing
             || self
@@ -92,9 +169,28 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             .set(self.buffered_bytes_maximum.get().max(now));
     }
 
-    pub(crate) fn remove_buffered(&self, bytes: usize) {
+    /// A log's append buffer has reached its size.
+    pub(crate) fn note_full_log(&self) {
+        if !self.full_log.replace(true) {
+            self.write_back.notify();
+        }
+    }
+
+    pub(crate) fn add_bulk(&self, bytes: usize) {
+        self.bulk_bytes.set(self.bulk_bytes.get() + bytes);
+    }
+
+    /// Bytes of large appends that wait or are in flight.
+    pub(crate) fn bulk_bytes(&self) -> usize {
+        self.bulk_bytes.get()
+    }
+
+    pub(crate) fn remove_buffered(&self, freed: Freed) {
+        let buffered = self.buffered_bytes.get();
         self.buffered_bytes
-            .set(self.buffered_bytes.get().saturating_sub(bytes));
+            .set(buffered.saturating_sub(freed.journal_bytes));
+        let bulk = self.bulk_bytes.get();
+        self.bulk_bytes.set(bulk.saturating_sub(freed.direct_bytes));
         self.journal.ring_changed.notify();
     }
 
@@ -103,30 +199,70 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         (self.buffered_bytes.get(), self.buffered_bytes_maximum.get())
     }
 
-    pub(crate) fn note_dirty(&self, commit: u64, slot: u32) {
-        self.dirty.borrow_mut().insert((commit, slot));
+    /// Keeps the list of dirty logs true after the log's buffer changed.
+    pub(crate) fn update_dirty(&self, slot: u32, state: &mut LogState<D>) {
+        let oldest = state.buffer.oldest_commit();
+        if oldest == state.dirty_commit {
+            return;
+        }
+        let mut dirty = self.dirty.borrow_mut();
+        if let Some(before) = state.dirty_commit {
+            dirty.remove(&(before, slot));
+        }
+        if let Some(commit) = oldest {
+            dirty.insert((commit, slot));
+        }
+        state.dirty_commit = oldest;
     }
 
-    pub(crate) fn log(&self, slot: u32) -> Option<Rc<Log>> {
+    pub(crate) fn log(&self, slot: u32) -> Option<Rc<Log<D>>> {
         self.logs.borrow().get(&slot).map(Rc::clone)
     }
 
-    pub(crate) fn add_log(&self, log: Rc<Log>) {
+    pub(crate) fn add_log(&self, log: Rc<Log<D>>) {
         self.slots.borrow_mut().insert(log.key, log.slot);
         self.logs.borrow_mut().insert(log.slot, log);
     }
 
     /// Stops one log and tells its owner.
-    pub(crate) fn fail_log(&self, log: &Log, error: AppendError) {
+    pub(crate) fn fail_log(&self, log: &Log<D>, error: AppendError) {
         let first = {
             let mut state = log.state.borrow_mut();
             let first = state.failure.is_none();
             state.failure.get_or_insert_with(|| error.clone());
+            // What waits behind a large append will never be acknowledged: its memory is free.
+            if let Some(offset) = state.buffer.first_direct_offset() {
+                let freed = state.buffer.truncate_from(offset);
+                self.remove_buffered(freed);
+                self.update_dirty(log.slot, &mut state);
+            }
             first
         };
         if first {
             self.events.handle_failed(log.slot, &error);
         }
+    }
+
+    /// Refuses further appends of a log that goes away, and drops what it has in memory.
+    pub(crate) fn close_log(&self, log: &Log<D>) {
+        let mut state = log.state.borrow_mut();
+        state.failure = Some(AppendError::Closed);
+        let freed = state.buffer.truncate_from(i64::MIN);
+        self.remove_buffered(freed);
+        self.update_dirty(log.slot, &mut state);
+    }
+
+    /// Takes a deleted log out of the lists.
+    pub(crate) fn forget_log(&self, log: &Log<D>) {
+        self.logs.borrow_mut().remove(&log.slot);
+        self.slots.borrow_mut().remove(&log.key);
+        self.cache.borrow_mut().remove_log(log.slot);
+    }
+
+    /// Stops a log on damage: what is good stays readable.
+    pub(crate) fn halt_log(&self, log: &Log<D>, damage: Corrupt) {
+        tracing::error!(topic = %log.name, partition = log.key.partition, %damage, "log halted");
+        self.fail_log(log, AppendError::Halted(damage));
     }
 
     fn release(&self, release: Release) {
@@ -150,11 +286,16 @@ impl<D: Disk, C: Clock> CommitSink for Shared<D, C> {
         for release in releases {
             self.release(*release);
         }
+        if self.write_back_goal().is_some() {
+            self.write_back.notify();
+        }
     }
 
     fn handle_poisoned(&self, error: &DiskError) {
         tracing::error!(%error, "the journal failed; nothing more is acknowledged");
-        let logs: Vec<Rc<Log>> = self.logs.borrow().values().map(Rc::clone).collect();
+        self.write_queue_changed.notify();
+        self.write_back.notify();
+        let logs: Vec<Rc<Log<D>>> = self.logs.borrow().values().map(Rc::clone).collect();
         for log in logs {
             self.fail_log(&log, AppendError::Poisoned(error.clone()));
         }

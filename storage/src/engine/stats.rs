@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::CacheFigures;
 use crate::disk::{Clock, Disk};
 use crate::engine::Engine;
 use crate::journal::JournalStats;
@@ -21,6 +22,20 @@ pub struct EngineStats {
     pub append_buffer_bytes_maximum: usize,
     /// What they may hold.
     pub append_buffer_budget_bytes: usize,
+    /// Bytes of large appends that wait or are in flight, and what they may take.
+    pub bulk_bytes: usize,
+    /// Bound of `bulk_bytes`.
+    pub bulk_budget_bytes: usize,
+    /// Bytes of checkpoints written.
+    pub checkpoint_bytes: u64,
+    /// Bytes of segments on the disk, preallocated tails included.
+    pub segment_bytes: u64,
+    /// The cache of batches.
+    pub cache: CacheFigures,
+    /// Bytes of cached indexes now, and the most there ever were.
+    pub index_cache_bytes: (u64, u64),
+    /// The disk has no room; appends are refused.
+    pub disk_full: bool,
     /// Memory of the journal's commit buffers.
     pub journal_buffer_bytes: usize,
     /// Logs.
@@ -39,6 +54,13 @@ impl<D: Disk, C: Clock> Engine<D, C> {
             append_buffer_bytes: bytes,
             append_buffer_bytes_maximum: maximum,
             append_buffer_budget_bytes: shared.options.append_buffer_bytes,
+            bulk_bytes: shared.bulk_bytes(),
+            bulk_budget_bytes: shared.options.bulk_bytes,
+            checkpoint_bytes: shared.checkpoint_bytes.get(),
+            segment_bytes: shared.store.budget().used_bytes(),
+            cache: shared.cache.borrow().figures(),
+            index_cache_bytes: shared.store.index_cache_bytes(),
+            disk_full: shared.disk_full.get(),
             journal_buffer_bytes: shared.journal.memory_bytes(),
             logs: shared.logs.borrow().len(),
         }

@@ -14,7 +14,6 @@
 //!                   `scan.rs`.
 
 pub(crate) mod format;
-pub mod limits;
 pub(crate) mod ring;
 pub(crate) mod scan;
 
@@ -27,7 +26,8 @@ use crate::disk::{Clock, Disk, DiskError, OpenMode, Resize};
 use crate::journal::format::{
     COMMIT_HEADER_BYTES, CommitHeader, ENTRY_HEADER_BYTES, JournalEntry, put, seal_commit,
 };
-use crate::journal::ring::{Ring, RingFile};
+use crate::journal::ring::{ReplayPoint, Ring, RingFile};
+use crate::limits;
 use crate::notify::Changes;
 
 /// What a finished commit completes.
@@ -303,6 +303,11 @@ impl<D: Disk, C: Clock> Journal<D, C> {
         self.ring_changed.notify();
     }
 
+    /// Notes whether the disk has room for another file of the ring.
+    pub(crate) fn set_growth_refused(&self, refused: bool) {
+        self.state.borrow_mut().ring.set_growth_refused(refused);
+    }
+
     /// Calls `read` with the ring.
     pub(crate) fn with_ring<T>(&self, read: impl FnOnce(&Ring<D::File>) -> T) -> T {
         read(&self.state.borrow().ring)
@@ -314,10 +319,27 @@ impl<D: Disk, C: Clock> Journal<D, C> {
         self.ring_changed.notify();
     }
 
-    /// Number and predecessor's CRC of the commit that is written next.
-    pub(crate) fn next_written(&self) -> (u64, u32) {
+    /// Where a replay begins that must meet commit `number` and everything not yet released;
+    /// exactly
+    /// at the next commit when `clean` and nothing is in flight.
+    pub(crate) fn replay_point(&self, number: u64, clean: bool) -> Option<ReplayPoint> {
         let state = self.state.borrow();
-        (state.next_number, state.previous_crc)
+        let idle = state.in_flight.is_empty() && state.sealed.is_empty();
+        if clean && idle && number > state.acknowledged {
+            let (file_index, position) = state.ring.position();
+            return Some(ReplayPoint {
+                number: state.next_number,
+                previous_crc: state.previous_crc,
+                file_index,
+                position,
+            });
+        }
+        state.ring.replay_point(number.min(state.acknowledged + 1))
+    }
+
+    /// Life of the engine that writes.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Counters since the start.
@@ -417,7 +439,8 @@ impl<D: Disk, C: Clock> Journal<D, C> {
             .front()
             .map_or(state.open.buffer.len(), |commit| commit.buffer.len());
         let padded = length.next_multiple_of(self.shape.block_bytes as usize);
-        let Some(place) = state.ring.place(number, padded as u64) else {
+        let chain = (number, state.previous_crc);
+        let Some(place) = state.ring.place(chain, padded as u64) else {
             return Step::RingFull;
         };
         if state.sealed.is_empty() {
@@ -530,6 +553,7 @@ impl<D: Disk, C: Clock> Journal<D, C> {
                 Ok(false) => self.ring_changed.after(seen).await,
                 Err(error @ DiskError::Full { .. }) => {
                     tracing::warn!(%error, "the journal's ring cannot grow");
+                    self.set_growth_refused(true);
                     self.ring_changed.after(seen).await;
                 }
                 Err(error) => {
@@ -697,6 +721,7 @@ pub(crate) async fn create_ring_file<D: Disk>(
         file,
         bytes: shape.ring_file_bytes,
         zeroed_end: 0,
+        first_commit: (0, 0),
         last_commit: 0,
     })
 }

@@ -15,8 +15,19 @@ pub(crate) struct RingFile<F> {
     pub(crate) bytes: u64,
     /// Bytes from the start that are allocated and written.
     pub(crate) zeroed_end: u64,
+    /// First commit in the file and the CRC of the commit before it.
+    pub(crate) first_commit: (u64, u32),
     /// Last commit in the file; 0 for none.
     pub(crate) last_commit: u64,
+}
+
+/// Where a replay may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplayPoint {
+    pub(crate) number: u64,
+    pub(crate) previous_crc: u32,
+    pub(crate) file_index: u32,
+    pub(crate) position: u64,
 }
 
 /// All files of one shard's ring.
@@ -30,6 +41,8 @@ pub(crate) struct Ring<F> {
     free_below: u64,
     files_maximum: usize,
     file_bytes: u64,
+    /// The disk had no room for another file.
+    growth_refused: bool,
 }
 
 /// Where a commit goes.
@@ -55,12 +68,17 @@ impl<F: Clone> Ring<F> {
             free_below,
             files_maximum,
             file_bytes,
+            growth_refused: false,
         }
     }
 
-    /// Takes `bytes` (a multiple of the block) for commit `number`; `None` when the ring has no
-    /// place now.
-    pub(crate) fn place(&mut self, number: u64, bytes: u64) -> Option<Place<F>> {
+    /// Takes `bytes` (a multiple of the block) for commit `number`, whose predecessor has
+    /// `previous_crc`; `None` when the ring has no place now.
+    pub(crate) fn place(
+        &mut self,
+        (number, previous_crc): (u64, u32),
+        bytes: u64,
+    ) -> Option<Place<F>> {
         let fits = self
             .files
             .get(self.current)
@@ -74,6 +92,9 @@ impl<F: Clone> Ring<F> {
         let file = self.files.get_mut(self.current)?;
         if position + bytes > file.zeroed_end {
             return None;
+        }
+        if position == 0 {
+            file.first_commit = (number, previous_crc);
         }
         file.last_commit = number;
         self.position += bytes;
@@ -98,21 +119,37 @@ impl<F: Clone> Ring<F> {
         self.free_below = self.free_below.max(number);
     }
 
-    /// Bytes that commits can still take, files that may yet be created included.
+    /// Bytes that commits can still take in files that exist.
     pub(crate) fn free_bytes(&self) -> u64 {
         let rest = self
             .files
             .get(self.current)
             .map_or(0, |file| file.bytes.saturating_sub(self.position));
-        let free: u64 = self.free_files().map(|file| file.bytes).sum();
-        let missing = self.files_maximum.saturating_sub(self.files.len());
-        rest + free + self.file_bytes * missing as u64
+        rest + self.free_files().map(|file| file.bytes).sum::<u64>()
     }
 
-    /// Bytes of the whole ring when all its files exist.
-    pub(crate) fn total_bytes(&self) -> u64 {
+    /// Bytes of files that may yet be created.
+    pub(crate) fn growth_bytes(&self) -> u64 {
+        if self.growth_refused {
+            return 0;
+        }
         let missing = self.files_maximum.saturating_sub(self.files.len());
-        self.files.iter().map(|file| file.bytes).sum::<u64>() + self.file_bytes * missing as u64
+        self.file_bytes * missing as u64
+    }
+
+    /// Bytes of the ring, files that may yet be created included.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum::<u64>() + self.growth_bytes()
+    }
+
+    /// Notes whether the disk has room for another file.
+    pub(crate) fn set_growth_refused(&mut self, refused: bool) {
+        self.growth_refused = refused;
+    }
+
+    /// Whether half of the ring is in use.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.free_bytes() + self.growth_bytes() < self.total_bytes() >> 1
     }
 
     fn free_files(&self) -> impl Iterator<Item = &RingFile<F>> {
@@ -123,14 +160,11 @@ impl<F: Clone> Ring<F> {
             .map(|(_, file)| file)
     }
 
-    /// Number of the file to create next: when none is free and the current one is half full.
+    /// Number of the file to create next: one and a half files are kept ahead of the commits, so that
+    /// a disk that fills up finds the ring grown.
     pub(crate) fn wants_file(&self) -> Option<u32> {
-        let half_full = self
-            .files
-            .get(self.current)
-            .is_none_or(|file| self.position * 2 >= file.bytes);
-        let may_grow = self.files.len() < self.files_maximum;
-        if !half_full || !may_grow || self.free_files().next().is_some() {
+        let ahead = self.file_bytes + (self.file_bytes >> 1);
+        if self.growth_bytes() == 0 || self.free_bytes() >= ahead {
             return None;
         }
         (0_u32..).find(|index| !self.files.iter().any(|file| file.index == *index))
@@ -168,7 +202,24 @@ impl<F: Clone> Ring<F> {
             .min()
     }
 
-    /// Position in the current file and its number: where the next commit most likely goes.
+    /// The latest point at which a replay may begin so that it meets commit `number`: the start of
+    /// a
+    /// file, since only whole files become free.
+    pub(crate) fn replay_point(&self, number: u64) -> Option<ReplayPoint> {
+        self.files
+            .iter()
+            .filter(|file| file.last_commit >= self.free_below)
+            .filter(|file| (1..=number).contains(&file.first_commit.0))
+            .max_by_key(|file| file.first_commit.0)
+            .map(|file| ReplayPoint {
+                number: file.first_commit.0,
+                previous_crc: file.first_commit.1,
+                file_index: file.index,
+                position: 0,
+            })
+    }
+
+    /// Number of the current file and the position in it.
     pub(crate) fn position(&self) -> (u32, u64) {
         let index = self.files.get(self.current).map_or(0, |file| file.index);
         (index, self.position)
@@ -185,6 +236,7 @@ mod tests {
             file: index,
             bytes: 4096,
             zeroed_end: 4096,
+            first_commit: (0, 0),
             last_commit: 0,
         }
     }
@@ -194,7 +246,7 @@ mod tests {
         let mut ring = Ring::new(vec![file(0), file(1)], (0, 0), 1, 2, 4096);
         let places: Vec<_> = (1..=4)
             .map(|number| {
-                ring.place(number, 2048)
+                ring.place((number, 0), 2048)
                     .map(|place| (place.file, place.position))
             })
             .collect();
@@ -202,11 +254,14 @@ mod tests {
             places,
             [Some((0, 0)), Some((0, 2048)), Some((1, 0)), Some((1, 2048))]
         );
-        assert!(ring.place(5, 2048).is_none());
+        assert!(ring.place((5, 0), 2048).is_none());
         ring.free_below(2);
-        assert!(ring.place(5, 2048).is_none(), "commit 2 is still needed");
+        assert!(
+            ring.place((5, 0), 2048).is_none(),
+            "commit 2 is still needed"
+        );
         ring.free_below(3);
-        assert_eq!(ring.place(5, 2048).map(|place| place.file), Some(0));
+        assert_eq!(ring.place((5, 0), 2048).map(|place| place.file), Some(0));
     }
 
     #[test]
@@ -214,9 +269,9 @@ mod tests {
         let mut fresh = file(0);
         fresh.zeroed_end = 1024;
         let mut ring = Ring::new(vec![fresh], (0, 0), 1, 1, 4096);
-        assert!(ring.place(1, 2048).is_none());
+        assert!(ring.place((1, 0), 2048).is_none());
         ring.set_zeroed(0, 2048);
-        assert!(ring.place(1, 2048).is_some());
+        assert!(ring.place((1, 0), 2048).is_some());
         assert_eq!(ring.free_bytes(), 2048);
     }
 }

@@ -13,9 +13,9 @@ use crate::aligned_buffer::AlignedBuffer;
 use crate::disk::{Disk, DiskError, OpenMode};
 use crate::error::Corrupt;
 use crate::journal::format::{FoundCommit, NotCommit, decode_commit};
-use crate::journal::limits;
 use crate::journal::ring::RingFile;
 use crate::journal::{RING_MODE, ring_path};
+use crate::limits;
 
 /// Where replay begins, from the checkpoint; `Default` is a shard without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,7 @@ async fn open_files<D: Disk>(
             file,
             bytes: entry.length_bytes,
             zeroed_end: entry.length_bytes,
+            first_commit: (0, 0),
             last_commit: 0,
         });
     }
@@ -236,7 +237,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             previous_crc: start.previous_crc,
             incarnation: start.incarnation,
         };
-        self.note_heads(start.number).await?;
+        self.note_heads().await?;
         if let Some(place) = self
             .files
             .iter()
@@ -249,13 +250,14 @@ impl<'a, D: Disk> Scanner<'a, D> {
     }
 
     /// Files whose head is older than the replay are free; the others hold at least their head.
-    async fn note_heads(&mut self, _replay_from: u64) -> Result<(), DiskError> {
+    async fn note_heads(&mut self) -> Result<(), DiskError> {
         for place in 0..self.files.len() {
             let head = self.commit_at(place, 0).await?.ok();
-            let found = head.map(|commit| (commit.header.number, commit.header.incarnation));
-            if let (Some((number, incarnation)), Some(file)) = (found, self.files.get_mut(place)) {
-                file.last_commit = number;
-                self.incarnation_seen = self.incarnation_seen.max(incarnation);
+            let found = head.map(|commit| commit.header);
+            if let (Some(header), Some(file)) = (found, self.files.get_mut(place)) {
+                file.first_commit = (header.number, header.previous_crc);
+                file.last_commit = header.number;
+                self.incarnation_seen = self.incarnation_seen.max(header.incarnation);
             }
         }
         Ok(())

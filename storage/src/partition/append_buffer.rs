@@ -11,12 +11,14 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use kafka_lite::record_batch::field;
 
-use crate::journal::limits;
+use crate::limits;
 
 /// Commit number of a batch that is not in the journal.
 pub(crate) const DIRECT: u64 = u64::MAX;
 /// Bytes of a batch that carry base offset and leader epoch.
 const HEAD_BYTES: usize = 16;
+/// Room for batches that an empty buffer keeps, so that a steady trickle allocates nothing.
+const BATCHES_KEPT: usize = 8;
 
 /// One batch in memory.
 #[derive(Clone, Debug)]
@@ -34,12 +36,15 @@ pub(crate) struct BufferedBatch {
 }
 
 impl BufferedBatch {
-    /// The batch in pieces that follow each other.
-    pub(crate) fn pieces(&self) -> [&[u8]; 2] {
-        match &self.head {
-            Some(head) => [head, self.bytes.get(HEAD_BYTES..).unwrap_or_default()],
-            None => [&self.bytes, &[]],
-        }
+    /// The batch in one piece; copies a large one.
+    pub(crate) fn contiguous(&self) -> Bytes {
+        let Some(head) = &self.head else {
+            return self.bytes.clone();
+        };
+        let mut whole = BytesMut::with_capacity(self.bytes.len());
+        whole.extend_from_slice(head);
+        whole.extend_from_slice(self.bytes.get(HEAD_BYTES..).unwrap_or_default());
+        whole.freeze()
     }
 
     /// Keeps base offset and leader epoch beside a frame that is shared.
@@ -50,6 +55,23 @@ impl BufferedBatch {
         }
         patch(&mut head, base_offset, term);
         head
+    }
+}
+
+/// Bytes that left a buffer, by the budget that they came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freed {
+    pub(crate) journal_bytes: usize,
+    pub(crate) direct_bytes: usize,
+}
+
+impl Freed {
+    fn add(&mut self, batch: &BufferedBatch) {
+        if batch.commit == DIRECT {
+            self.direct_bytes += batch.bytes.len();
+        } else {
+            self.journal_bytes += batch.bytes.len();
+        }
     }
 }
 
@@ -88,42 +110,101 @@ impl AppendBuffer {
         self.batches.iter()
     }
 
-    /// Commit of the oldest batch that the journal carries.
+    /// Oldest commit that carries any of the batches. Not always that of the first one: a batch may
+    /// have been carried forward in the ring.
     pub(crate) fn oldest_commit(&self) -> Option<u64> {
-        self.batches
-            .iter()
-            .map(|batch| batch.commit)
-            .find(|commit| *commit != DIRECT)
+        let commits = self.batches.iter().map(|batch| batch.commit);
+        commits.filter(|commit| *commit != DIRECT).min()
     }
 
-    /// Drops the batches below `end_offset`; returns their bytes.
-    pub(crate) fn remove_below(&mut self, end_offset: i64) -> usize {
-        let before = self.bytes;
+    /// Bytes of the batches that commits up to `commit` carry.
+    pub(crate) fn bytes_up_to(&self, commit: u64) -> usize {
+        let old = self.batches.iter().filter(|batch| batch.commit <= commit);
+        old.map(|batch| batch.bytes.len()).sum()
+    }
+
+    /// Base offset of the batch that holds `offset`.
+    pub(crate) fn base_of(&self, offset: i64) -> Option<i64> {
+        let first = self
+            .batches
+            .partition_point(|batch| batch.last_offset < offset);
+        let batch = self.batches.get(first)?;
+        (batch.base_offset <= offset).then_some(batch.base_offset)
+    }
+
+    /// Offset of the first batch that is not in the journal.
+    pub(crate) fn first_direct_offset(&self) -> Option<i64> {
+        let mut direct = self.batches.iter().filter(|batch| batch.commit == DIRECT);
+        direct.next().map(|batch| batch.base_offset)
+    }
+
+    /// Drops the batches below `end_offset`.
+    pub(crate) fn remove_below(&mut self, end_offset: i64) -> Freed {
+        let mut freed = Freed::default();
         while let Some(first) = self.batches.front() {
             if first.last_offset >= end_offset {
                 break;
             }
-            self.bytes -= first.bytes.len();
+            freed.add(first);
             self.batches.pop_front();
         }
-        if self.batches.is_empty() {
-            // An idle log keeps no memory.
+        self.bytes -= freed.journal_bytes + freed.direct_bytes;
+        if self.batches.is_empty() && self.batches.capacity() > BATCHES_KEPT {
+            // An idle log keeps little memory.
             self.batches = VecDeque::new();
         }
-        before - self.bytes
+        freed
     }
 
-    /// Drops the batches that reach `offset` or beyond; returns their bytes.
-    pub(crate) fn truncate_from(&mut self, offset: i64) -> usize {
-        let before = self.bytes;
+    /// Drops the batches that reach `offset` or beyond.
+    pub(crate) fn truncate_from(&mut self, offset: i64) -> Freed {
+        let mut freed = Freed::default();
         while let Some(last) = self.batches.back() {
             if last.last_offset < offset {
                 break;
             }
-            self.bytes -= last.bytes.len();
+            freed.add(last);
             self.batches.pop_back();
         }
-        before - self.bytes
+        self.bytes -= freed.journal_bytes + freed.direct_bytes;
+        freed
+    }
+
+    /// Collects batches from `offset` on and below `end_offset`, at most `max_bytes` but at least
+    /// one;
+    /// the pieces follow each other. Returns them with their bytes and the offset after them.
+    pub(crate) fn collect(
+        &self,
+        (offset, end_offset): (i64, i64),
+        max_bytes: usize,
+    ) -> (Vec<Bytes>, usize, i64) {
+        let first = self
+            .batches
+            .partition_point(|batch| batch.base_offset < offset);
+        let (mut pieces, mut total, mut next) = (Vec::new(), 0, offset);
+        for batch in self.batches.iter().skip(first) {
+            let too_much = total > 0 && total + batch.bytes.len() > max_bytes;
+            if batch.last_offset >= end_offset || too_much {
+                break;
+            }
+            total += batch.bytes.len();
+            next = batch.last_offset + 1;
+            push_pieces(batch, &mut pieces);
+        }
+        (pieces, total, next)
+    }
+
+    /// Bytes of the first batch at or behind `offset`.
+    pub(crate) fn first_batch_bytes(&self, offset: i64) -> Option<usize> {
+        let first = self
+            .batches
+            .partition_point(|batch| batch.base_offset < offset);
+        self.batches.get(first).map(|batch| batch.bytes.len())
+    }
+
+    /// The batches, to give them other commits.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut BufferedBatch> {
+        self.batches.iter_mut()
     }
 
     /// Collects whole batches from the one that holds `offset`, below `end_offset`, up to
@@ -155,7 +236,7 @@ impl AppendBuffer {
             if !small.is_empty() {
                 pieces.push(small.split().freeze());
             }
-            push_large(batch, pieces);
+            push_pieces(batch, pieces);
         }
         if !small.is_empty() {
             pieces.push(small.freeze());
@@ -163,7 +244,7 @@ impl AppendBuffer {
     }
 }
 
-fn push_large(batch: &BufferedBatch, pieces: &mut Vec<Bytes>) {
+fn push_pieces(batch: &BufferedBatch, pieces: &mut Vec<Bytes>) {
     match &batch.head {
         Some(head) => {
             pieces.push(Bytes::copy_from_slice(head));

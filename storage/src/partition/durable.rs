@@ -27,6 +27,7 @@ struct Range {
 #[derive(Debug, Default)]
 pub(crate) struct DurableUpTo {
     ranges: VecDeque<Range>,
+    released_index: u64,
 }
 
 impl DurableUpTo {
@@ -47,6 +48,11 @@ impl DurableUpTo {
             awaits,
             done: false,
         });
+    }
+
+    /// Everything up to `index` was durable before this start.
+    pub(crate) fn set_released(&mut self, index: u64) {
+        self.released_index = index;
     }
 
     /// Commit `number` is released; returns the new last durable index and its term if it moved.
@@ -80,11 +86,20 @@ impl DurableUpTo {
         {
             self.ranges.pop_back();
         }
+        self.released_index = self.released_index.min(index.saturating_sub(1));
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+    /// Holds everything that is added later until commit `number` is released.
+    pub(crate) fn push_barrier(&mut self, number: u64) {
+        let (last_index, term) = self.ranges.back().map_or((self.released_index, 0), |last| {
+            (last.last_index, last.term)
+        });
+        self.ranges.push_back(Range {
+            last_index,
+            term,
+            awaits: Awaits::Commit(number),
+            done: false,
+        });
     }
 
     fn pop_done(&mut self) -> Option<(u64, u32)> {
@@ -92,7 +107,10 @@ impl DurableUpTo {
         while let Some(front) = self.ranges.front()
             && front.done
         {
-            released = Some((front.last_index, front.term));
+            if front.last_index > self.released_index {
+                self.released_index = front.last_index;
+                released = Some((front.last_index, front.term));
+            }
             self.ranges.pop_front();
         }
         if released.is_some() && self.ranges.is_empty() && self.ranges.capacity() > 64 {
@@ -115,7 +133,7 @@ mod tests {
         assert_eq!(durable.handle_commit(1), Some((3, 1)));
         assert_eq!(durable.handle_commit(2), None);
         assert_eq!(durable.handle_segment(10), Some((11, 1)));
-        assert!(durable.is_empty());
+        assert_eq!(durable.handle_commit(9), None);
     }
 
     #[test]

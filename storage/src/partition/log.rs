@@ -7,13 +7,13 @@ use kafka_lite::record_batch::BatchHeader;
 
 use crate::disk::{Clock, Disk};
 use crate::engine::Shared;
-use crate::errors::{AppendError, ReadError};
+use crate::errors::AppendError;
 use crate::journal::Release;
 use crate::journal::format::JournalEntry;
-use crate::journal::limits;
+use crate::limits;
 use crate::log_key::LogKey;
 use crate::options::LogConfig;
-use crate::partition::append_buffer::BufferedBatch;
+use crate::partition::append_buffer::{BufferedBatch, DIRECT};
 use crate::partition::durable::Awaits;
 use crate::partition::state::{Log, LogState};
 use crate::side_table::{SideEntry, SideKind, SideTable};
@@ -57,7 +57,7 @@ pub struct AppendedEntry {
 /// The log of one partition; clones share it.
 pub struct PartitionLog<D: Disk, C: Clock> {
     pub(crate) shared: Rc<Shared<D, C>>,
-    pub(crate) log: Rc<Log>,
+    pub(crate) log: Rc<Log<D>>,
 }
 
 impl<D: Disk, C: Clock> Clone for PartitionLog<D, C> {
@@ -71,7 +71,11 @@ impl<D: Disk, C: Clock> Clone for PartitionLog<D, C> {
 
 impl<D: Disk, C: Clock> std::fmt::Debug for PartitionLog<D, C> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.log.fmt(formatter)
+        formatter
+            .debug_struct("PartitionLog")
+            .field("name", &self.log.name)
+            .field("key", &self.log.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,68 +120,108 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         self.shared.check_open()?;
         let mut state = self.log.state.borrow_mut();
         check_next(&state, first_index, term)?;
-        let base_offset = state.log_end_offset;
-        let last_offset = base_offset + i64::from(header.last_offset_delta);
-        let buffered = self.journal_batch(&header, bytes, first_index, (base_offset, term))?;
-        let commit = buffered.commit;
-        if self.shared.options.store_nothing {
-            state.segments_end_offset = last_offset + 1;
-            state.log_start_offset = last_offset + 1;
-        } else {
-            self.shared.add_buffered(buffered.bytes.len());
-            if state.buffer.oldest_commit().is_none() {
-                self.shared.note_dirty(commit, self.log.slot);
-            }
-            state.buffer.push(buffered);
+        if !self.shared.has_room(bytes.len()) {
+            return Err(self.shared.no_room());
         }
-        state.log_end_offset = last_offset + 1;
+        let direct = self.shared.is_direct(bytes.len());
+        let mut batch = BufferedBatch {
+            base_offset: state.log_end_offset,
+            last_offset: state.log_end_offset + i64::from(header.last_offset_delta),
+            max_timestamp: header.max_timestamp,
+            term,
+            commit: DIRECT,
+            head: None,
+            bytes: Bytes::new(),
+        };
+        let base_offset = batch.base_offset;
+        let end_offset = batch.last_offset + 1;
+        let awaits = if direct {
+            self.note_direct(&mut state)?;
+            batch.head = Some(BufferedBatch::patched_head(bytes, base_offset, term));
+            batch.bytes = bytes.clone();
+            Awaits::Segment
+        } else {
+            self.journal_batch(&mut batch, bytes, first_index)?;
+            Awaits::Commit(batch.commit)
+        };
+        state.log_end_offset = end_offset;
         state.max_timestamp = state.max_timestamp.max(Some(header.max_timestamp));
         let last_index = state.next_index() - 1;
-        state.durable.push(last_index, term, Awaits::Commit(commit));
+        state.durable.push(last_index, term, awaits);
+        self.keep(&mut state, batch);
         Ok(AppendedEntry {
             base_offset,
-            log_end_offset: state.log_end_offset,
+            log_end_offset: end_offset,
             last_index,
         })
+    }
+
+    /// Puts a batch into the append buffer and sees to it that somebody writes it.
+    fn keep(&self, state: &mut LogState<D>, batch: BufferedBatch) {
+        let shared = &self.shared;
+        if shared.options.store_nothing {
+            state.segments_end_offset = state.log_end_offset;
+            state.log_start_offset = state.log_end_offset;
+            return;
+        }
+        let (bytes, direct) = (batch.bytes.len(), batch.commit == DIRECT);
+        state.buffer.push(batch);
+        if direct {
+            shared.add_bulk(bytes);
+            state.write_goal = state.log_end_offset;
+            shared.queue_write(&self.log, state);
+            return;
+        }
+        shared.add_buffered(bytes);
+        if state.dirty_commit.is_none() {
+            shared.update_dirty(self.log.slot, state);
+        }
+        if state.buffer.bytes() > shared.options.log_buffer_bytes {
+            shared.note_full_log();
+        }
+    }
+
+    /// The journal must know that the log's segments grow beside it before the first large append
+    /// since the last checkpoint is acknowledged: recovery looks only at logs that it mentions.
+    fn note_direct(&self, state: &mut LogState<D>) -> Result<(), AppendError> {
+        self.shared.journal.end_append();
+        if state.noted_commit >= self.shared.replay_from.get() && state.noted_commit > 0 {
+            return Ok(());
+        }
+        let entry = JournalEntry::Mark {
+            end_offset: state.segments_end_offset,
+        };
+        let number = self
+            .shared
+            .journal
+            .add(self.log.slot, &entry, Some(self.release()), false)
+            .map_err(|_| self.shared.no_room())?;
+        state.noted_commit = number;
+        state.durable.push_barrier(number);
+        Ok(())
     }
 
     /// Copies the batch into the shared block and queues it for the journal.
     fn journal_batch(
         &self,
-        header: &BatchHeader,
+        batch: &mut BufferedBatch,
         bytes: &Bytes,
         first_index: u64,
-        (base_offset, term): (i64, u32),
-    ) -> Result<BufferedBatch, AppendError> {
-        if !self.shared.has_room(bytes.len()) {
-            return Err(AppendError::NoRoom);
+    ) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        if !shared.options.store_nothing {
+            let mut block = shared.block.borrow_mut();
+            batch.bytes = block.copy_patched(bytes, batch.base_offset, batch.term);
         }
-        let copied = if self.shared.options.store_nothing {
-            Bytes::new()
-        } else {
-            self.shared
-                .block
-                .borrow_mut()
-                .copy_patched(bytes, base_offset, term)
-        };
         let entry = JournalEntry::Append {
             first_index,
-            batches: &copied,
+            batches: &batch.bytes,
         };
-        let commit = self
-            .shared
+        let added = shared
             .journal
-            .add(self.log.slot, &entry, Some(self.release()), false)
-            .map_err(|_| AppendError::NoRoom)?;
-        Ok(BufferedBatch {
-            base_offset,
-            last_offset: base_offset + i64::from(header.last_offset_delta),
-            max_timestamp: header.max_timestamp,
-            term,
-            commit,
-            head: None,
-            bytes: copied,
-        })
+            .add(self.log.slot, &entry, Some(self.release()), false);
+        batch.commit = added.map_err(|_| shared.no_room())?;
+        Ok(())
     }
 
     fn append_side(
@@ -213,6 +257,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             kind,
             payload: payload.to_vec(),
         });
+        state.last_side_commit = commit;
         state.durable.push(index, term, Awaits::Commit(commit));
         Ok(AppendedEntry {
             base_offset: offset,
@@ -221,40 +266,11 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         })
     }
 
-    fn release(&self) -> Release {
+    pub(crate) fn release(&self) -> Release {
         Release::Entries {
             slot: self.log.slot,
             commit: 0,
         }
-    }
-
-    /// Reads whole batches from the one that holds `offset`, below `end_offset`, up to `max_bytes`;
-    /// the first
-    /// one whatever its size if `at_least_one`. The pieces, one after the other, are the batches.
-    ///
-    /// # Errors
-    /// [`ReadError::OutOfRange`] when `offset` is below the log start offset or above the log end
-    /// offset.
-    pub async fn read(
-        &self,
-        offset: i64,
-        end_offset: i64,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Result<Vec<Bytes>, ReadError> {
-        let state = self.log.state.borrow();
-        if offset < state.log_start_offset || offset > state.log_end_offset {
-            return Err(ReadError::OutOfRange {
-                offset,
-                start: state.log_start_offset,
-                end: state.log_end_offset,
-            });
-        }
-        let mut pieces = Vec::new();
-        state
-            .buffer
-            .read((offset, end_offset), max_bytes, at_least_one, &mut pieces);
-        Ok(pieces)
     }
 
     /// Key of the log.
@@ -310,6 +326,12 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         self.log.state.borrow().max_timestamp
     }
 
+    /// Bytes of all segments and of the append buffer.
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.log.state.borrow();
+        state.segments.size_bytes() + state.buffer.bytes() as u64
+    }
+
     /// Takes new settings; they hold from the next segment on.
     pub fn apply_config(&self, config: LogConfig) {
         self.log.state.borrow_mut().config = config;
@@ -321,7 +343,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
     }
 }
 
-fn check_next(state: &LogState, index: u64, term: u32) -> Result<(), AppendError> {
+fn check_next<D: Disk>(state: &LogState<D>, index: u64, term: u32) -> Result<(), AppendError> {
     if let Some(failure) = &state.failure {
         return Err(failure.clone());
     }

@@ -10,8 +10,12 @@
 //! Reading order     [`PartitionLog::append`], `state.rs`, `append_buffer.rs`, `durable.rs`.
 
 pub(crate) mod append_buffer;
+pub(crate) mod change;
 pub(crate) mod durable;
 mod log;
+mod read;
+pub(crate) mod segments;
 pub(crate) mod state;
 
+pub use change::SegmentFacts;
 pub use log::{AppendedEntry, Entry, PartitionLog};

@@ -127,7 +127,8 @@ impl MemoryDisk {
             .values()
             .map(|content| content.borrow().current.len())
             .sum();
-        if (used + more_bytes) as u64 > self.capacity_bytes.get() {
+        // Blocks that a file has already are written to even when nothing is left.
+        if more_bytes > 0 && (used + more_bytes) as u64 > self.capacity_bytes.get() {
             return Err(DiskError::Full {
                 operation,
                 path: path.to_owned(),

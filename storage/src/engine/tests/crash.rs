@@ -1,0 +1,167 @@
+//! The disk stops at every operation of a script; then the power goes.
+//!
+//! Goal      nothing that was reported as persisted is lost or changed, at any point.
+//! Method    one run counts the operations; then one run per operation, a restart, and a comparison
+//!           with what had been reported; every fifth run restarts twice with more appends between.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use kafka_lite::record_batch::BatchHeader;
+
+use crate::engine::tests::segments::small_ring;
+use crate::engine::tests::{Harness, TestLog, batch, key, new_log, read_all};
+use crate::testing::MemoryDisk;
+use crate::{Entry, LogConfig, SideKind};
+
+/// What was appended to a log by offset, and how far it was reported.
+#[derive(Debug, Default)]
+struct Expected {
+    batches: BTreeMap<i64, Vec<u8>>,
+    persisted_end: i64,
+}
+
+impl Expected {
+    fn append(&mut self, log: &TestLog, count: u8, bytes: usize, seed: u8) {
+        let payload = batch(count, bytes, seed);
+        let term = log.with_side_table(|side| side.last_term()).unwrap();
+        let entry = Entry::Batch {
+            bytes: payload.clone(),
+            first_index: log.next_index(),
+            term,
+        };
+        if let Ok(appended) = log.append(entry) {
+            // From the CRC on, a batch is stored as it came.
+            self.batches
+                .insert(appended.base_offset, payload[16..].to_vec());
+        }
+    }
+
+    fn note_persisted(&mut self, harness: &Harness, log: &TestLog) {
+        let index = harness.persisted(log.slot());
+        let end = log.with_side_table(|side| side.offset_of_index(index + 1));
+        self.persisted_end = self.persisted_end.max(end);
+    }
+
+    fn check(&self, bytes: &[u8], context: &str) {
+        let mut rest = bytes;
+        let mut end = 0;
+        while !rest.is_empty() {
+            let header = BatchHeader::decode(rest).unwrap();
+            let stored = &rest[16..header.size_bytes];
+            let expected = self.batches.get(&header.base_offset);
+            assert!(
+                expected.is_some_and(|expected| expected == stored),
+                "{context}: offset {} holds something else",
+                header.base_offset
+            );
+            end = header.next_offset();
+            rest = &rest[header.size_bytes..];
+        }
+        assert!(
+            end >= self.persisted_end,
+            "{context}: {end} of {} persisted",
+            self.persisted_end
+        );
+    }
+}
+
+/// The script: small and large appends on two logs, rolls, write-back, a cut of the prefix.
+fn play(harness: &mut Harness, expected: &mut [Expected; 2]) {
+    let logs = [new_log(harness, 1), new_log(harness, 2)];
+    for log in &logs {
+        log.apply_config(LogConfig {
+            segment_bytes: 200_000,
+            ..LogConfig::default()
+        });
+    }
+    let shared = Rc::clone(&harness.engine.shared);
+    for round in 0..12_u8 {
+        for (log, expected) in logs.iter().zip(expected.iter_mut()) {
+            expected.append(log, 2, 300, round);
+            if round % 3 == 1 {
+                expected.append(log, 1, 70_000, round.wrapping_mul(7));
+                expected.append(log, 1, 20, round.wrapping_mul(11));
+            }
+        }
+        if round == 5 {
+            let term = 2;
+            let _refused = logs[0].append(Entry::Side {
+                index: logs[0].next_index(),
+                term,
+                kind: SideKind::TermStart,
+                payload: bytes::Bytes::new(),
+            });
+            expected[0].append(&logs[0], 1, 66_000, 77);
+        }
+        harness.settle();
+        for (log, expected) in logs.iter().zip(expected.iter_mut()) {
+            expected.note_persisted(harness, log);
+        }
+        if round % 4 == 3 {
+            let _stopped = harness.run(shared.write_back_to(u64::MAX));
+        }
+    }
+    for (log, expected) in logs.iter().zip(expected.iter_mut()) {
+        expected.note_persisted(harness, log);
+    }
+}
+
+fn check_recovered(disk: &MemoryDisk, expected: &[Expected; 2], context: &str) -> Harness {
+    let mut harness = match Harness::try_open(disk, small_ring()) {
+        Ok(harness) => harness,
+        Err(error) => panic!("{context}: {error}"),
+    };
+    for (number, expected) in (1..).zip(expected) {
+        let Some(log) = harness.engine.log(key(number)) else {
+            assert_eq!(expected.persisted_end, 0, "{context}: the log is gone");
+            continue;
+        };
+        assert_eq!(log.failure(), None, "{context}");
+        let bytes = read_all(&mut harness, &log, 0);
+        expected.check(&bytes, context);
+    }
+    harness
+}
+
+#[test]
+fn nothing_persisted_is_lost_wherever_the_disk_stops() {
+    let disk = MemoryDisk::new();
+    let mut harness = Harness::open(&disk, small_ring());
+    let before = disk.operation_count();
+    let mut expected = [Expected::default(), Expected::default()];
+    play(&mut harness, &mut expected);
+    assert!(expected[0].persisted_end > 20, "{expected:?}");
+    let operations = disk.operation_count() - before;
+    drop(harness);
+    for stop in 0..=operations {
+        let disk = MemoryDisk::new();
+        let mut harness = Harness::open(&disk, small_ring());
+        disk.stop_after(Some(stop));
+        let mut expected = [Expected::default(), Expected::default()];
+        play(&mut harness, &mut expected);
+        disk.lose_power();
+        let context = format!("stopped after {stop} operations");
+        let mut harness = check_recovered(&disk, &expected, &context);
+        if stop % 5 != 0 {
+            continue;
+        }
+        for (number, expected) in (1..).zip(expected.iter_mut()) {
+            let Some(log) = harness.engine.log(key(number)) else {
+                continue;
+            };
+            let end = log.log_end_offset();
+            expected.batches.retain(|offset, _| *offset < end);
+            if log.with_side_table(|side| side.last_term()).is_none() {
+                continue;
+            }
+            expected.append(&log, 1, 68_000, 99);
+            expected.append(&log, 1, 100, 98);
+            harness.settle();
+            expected.note_persisted(&harness, &log);
+            assert_eq!(expected.persisted_end, end + 2, "{context}");
+        }
+        disk.lose_power();
+        check_recovered(&disk, &expected, &format!("{context}, second life"));
+    }
+}

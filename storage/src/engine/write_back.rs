@@ -1,0 +1,236 @@
+//! Write-back: append buffers go to segments, then a checkpoint frees the oldest file of the ring.
+//!
+//! What it is        one worker that starts when the ring is half full, when append buffers are, or
+//!                   at
+//!                   the end; many logs together, then their syncs, then the checkpoint.
+//! What it is not    on the way of any acknowledgement.
+//! Invariants        1. a ring file is freed only after a durable checkpoint that does not need it.
+//! Source            design §4 "Partition log"; docs/formats/checkpoint.md.
+
+use std::rc::Rc;
+
+use crate::checkpoint::{Checkpoint, LogCheckpoint};
+use crate::disk::{Clock, Disk, DiskError};
+use crate::engine::Shared;
+use crate::journal::format::JournalEntry;
+use crate::limits;
+use crate::notify::run_all;
+use crate::partition::state::Log;
+use crate::segment::Durability;
+
+impl<D: Disk, C: Clock> Shared<D, C> {
+    /// Runs write-back until the engine stops.
+    pub(crate) async fn run_write_back(&self) {
+        loop {
+            let seen = self.write_back.seen();
+            if self.stopped() {
+                return;
+            }
+            let Some(commit) = self.write_back_goal() else {
+                self.write_back.after(seen).await;
+                continue;
+            };
+            if let Err(error) = self.write_back_to(commit).await {
+                tracing::error!(%error, "write-back failed");
+                if matches!(error, DiskError::Full { .. }) {
+                    self.set_disk_full(true);
+                }
+                self.clock.sleep(limits::DISK_FULL_PAUSE).await;
+            } else if self.disk_full.get() {
+                self.clock.sleep(limits::DISK_FULL_PAUSE).await;
+            }
+        }
+    }
+
+    /// Up to which commit logs are to be written back now; `None` when there is no need.
+    pub(crate) fn write_back_goal(&self) -> Option<u64> {
+        if self.options.store_nothing || self.closing.get() {
+            return None;
+        }
+        let ring_goal = self.journal.with_ring(|ring| {
+            let half_used = ring.is_half_used();
+            ring.oldest_used_last_commit().filter(|_| half_used)
+        });
+        let (buffered, _) = self.buffered();
+        let memory_short = buffered > self.options.append_buffer_bytes >> 1;
+        let memory_goal = memory_short.then(|| {
+            let acknowledged = self.journal.acknowledged();
+            let oldest = self.dirty.borrow().first().map_or(0, |(commit, _)| *commit);
+            // The older half of what is there.
+            oldest + (acknowledged.saturating_sub(oldest) >> 1)
+        });
+        let full_log = self.full_log.get().then(|| self.journal.acknowledged());
+        ring_goal.max(memory_goal).or(full_log)
+    }
+
+    /// Writes back every log whose oldest entry is in commit `commit` or before, and checkpoints.
+    ///
+    /// # Errors
+    /// The failure of the checkpoint; failures of single logs stop those logs.
+    pub(crate) async fn write_back_to(&self, commit: u64) -> Result<(), DiskError> {
+        let _turn = self.write_back_gate.enter().await;
+        self.full_log.set(false);
+        let logs = self.dirty_logs(commit);
+        for log in &logs {
+            let mut state = log.state.borrow_mut();
+            state.write_goal = state.log_end_offset;
+        }
+        self.set_disk_full(false);
+        self.write_and_sync(&logs).await;
+        self.carry_forward();
+        self.checkpoint(false).await
+    }
+
+    fn dirty_logs(&self, commit: u64) -> Vec<Rc<Log<D>>> {
+        let dirty = self.dirty.borrow();
+        let slots = dirty.range(..=(commit, u32::MAX)).map(|(_, slot)| *slot);
+        slots.filter_map(|slot| self.log(slot)).collect()
+    }
+
+    async fn write_and_sync(&self, logs: &[Rc<Log<D>>]) {
+        let width = self.options.segment_writers;
+        let writes = logs.iter().map(|log| async move {
+            if let Err(error) = self.write_log(log, Durability::OnSync).await {
+                let _again_later = self.survives(log, error);
+            }
+        });
+        run_all(writes, width).await;
+        let syncs = logs.iter().map(|log| async move {
+            if let Err(error) = self.sync_log(log).await {
+                let _again_later = self.survives(log, error);
+            }
+        });
+        run_all(syncs, width).await;
+    }
+
+    /// Journals again what cannot be written back (a full disk, a stopped log), so that the ring's
+    /// oldest file becomes free all the same and no acknowledged record is lost.
+    fn carry_forward(&self) {
+        let oldest = self.journal.with_ring(|ring| {
+            let oldest = ring.oldest_used_last_commit();
+            oldest.filter(|_| ring.is_half_used())
+        });
+        let Some(commit) = oldest else { return };
+        if !self.can_carry(commit) {
+            return;
+        }
+        for log in self.dirty_logs(commit) {
+            let mut state = log.state.borrow_mut();
+            let state = &mut *state;
+            for batch in state
+                .buffer
+                .iter_mut()
+                .filter(|batch| batch.commit <= commit)
+            {
+                let entry = JournalEntry::Append {
+                    first_index: state.side.index_of_offset(batch.base_offset),
+                    batches: &batch.bytes,
+                };
+                self.journal.end_append();
+                if let Ok(number) = self.journal.add(log.slot, &entry, None, true) {
+                    batch.commit = number;
+                }
+            }
+            self.update_dirty(log.slot, state);
+        }
+    }
+
+    /// Whether an eighth of the ring is left when everything up to `commit` has been carried forward.
+    fn can_carry(&self, commit: u64) -> bool {
+        let logs = self.dirty_logs(commit);
+        let bytes: usize = logs
+            .iter()
+            .map(|log| log.state.borrow().buffer.bytes_up_to(commit))
+            .sum();
+        self.journal.with_ring(|ring| {
+            let reserve = ring.total_bytes() >> 3;
+            ring.free_bytes() >= reserve + bytes as u64 + (bytes as u64 >> 3)
+        })
+    }
+
+    /// Writes a checkpoint and frees what it covers.
+    ///
+    /// # Errors
+    /// The failure of the disk; the old checkpoint stays.
+    pub(crate) async fn checkpoint(&self, clean: bool) -> Result<(), DiskError> {
+        // Entries carried forward, and side entries that only memory has, must be durable first.
+        self.journal.flush().await?;
+        let Some(checkpoint) = self.build_checkpoint(clean) else {
+            return Ok(());
+        };
+        let directory = self.options.journal_directory();
+        let bytes = checkpoint.write(&self.disk, &directory).await?;
+        self.checkpoint_bytes
+            .set(self.checkpoint_bytes.get() + bytes);
+        self.replay_from.set(checkpoint.replay_from);
+        self.journal.free_below(checkpoint.replay_from);
+        Ok(())
+    }
+
+    fn build_checkpoint(&self, clean: bool) -> Option<Checkpoint> {
+        let oldest = self.dirty.borrow().first().map(|(commit, _)| *commit);
+        let point = self
+            .journal
+            .replay_point(oldest.unwrap_or(u64::MAX), clean && oldest.is_none())?;
+        let logs = self.logs.borrow();
+        Some(Checkpoint {
+            shard: self.options.shard,
+            incarnation: self.journal.incarnation(),
+            replay_from: point.number,
+            previous_crc: point.previous_crc,
+            file_index: point.file_index,
+            position: point.position,
+            acknowledged: self.journal.acknowledged(),
+            next_slot: self.next_slot.get(),
+            clean,
+            logs: logs.values().map(|log| log_checkpoint(log)).collect(),
+            cursors: self
+                .cursors
+                .borrow()
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        })
+    }
+
+    /// Makes everything durable in segments and in a last checkpoint.
+    ///
+    /// # Errors
+    /// The failure of the disk; what was acknowledged is in the journal.
+    pub(crate) async fn finish(&self) -> Result<(), DiskError> {
+        let _turn = self.write_back_gate.enter().await;
+        self.journal.flush().await?;
+        if self.options.store_nothing {
+            return Ok(());
+        }
+        let all: Vec<Rc<Log<D>>> = self.logs.borrow().values().map(Rc::clone).collect();
+        for log in &all {
+            let mut state = log.state.borrow_mut();
+            state.write_goal = state.log_end_offset;
+        }
+        self.write_and_sync(&all).await;
+        self.checkpoint(true).await
+    }
+}
+
+fn log_checkpoint<D: Disk>(log: &Log<D>) -> LogCheckpoint {
+    let state = log.state.borrow();
+    let segments = &state.segments;
+    LogCheckpoint {
+        slot: log.slot,
+        key: log.key,
+        name: log.name.to_string(),
+        term: state.term,
+        vote: state.vote,
+        side: state.side.clone(),
+        log_start_offset: state.log_start_offset,
+        segments_end_offset: state.segments_end_offset,
+        marked_end_offset: state.marked_end_offset,
+        closed: segments.closed.iter().map(Into::into).collect(),
+        active: segments.active.as_ref().map(|active| {
+            let tail = (state.segments_end_position, active.max_timestamp());
+            (active.base_offset(), tail.0, tail.1)
+        }),
+        halted: state.failure.is_some(),
+    }
+}

@@ -1,0 +1,291 @@
+//! Changes of a log other than appends: cut its end, move its start, delete it.
+//!
+//! Invariants        1. a cut is durable in the journal before the segments are cut, and its
+//!                   execution
+//!                   is durable before anything is appended again. 2. the log start is durable
+//!                   before
+//!                   files go. 3. only files that are ours are removed.
+//! Source            Raft §5.3 (conflicts), Kafka DeleteRecords, DeleteTopics;
+//!                   docs/formats/journal.md.
+
+use std::rc::Rc;
+
+use crate::disk::{Clock, Disk, DiskError};
+use crate::errors::ChangeError;
+use crate::journal::format::JournalEntry;
+use crate::partition::PartitionLog;
+use crate::partition::segments::Readable;
+use crate::segment::{
+    ClosedSegment, KnownTail, Segment, SegmentError, SegmentOptions, parse_file_name,
+};
+
+/// The segments of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFacts {
+    /// Closed segments, oldest first.
+    pub closed: Vec<ClosedSegment>,
+    /// The segment that is written to, as if it were closed now.
+    pub active: Option<ClosedSegment>,
+}
+
+impl From<SegmentError> for ChangeError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Disk(error) => Self::Disk(error),
+            SegmentError::Corrupt(damage) => Self::Corrupt(damage),
+            SegmentError::Poisoned { .. }
+            | SegmentError::NoRoom { .. }
+            | SegmentError::Refused { .. } => Self::Closed,
+        }
+    }
+}
+
+impl<D: Disk, C: Clock> PartitionLog<D, C> {
+    /// Removes the entries at `from_index` and above; durable when it returns. Nothing is appended
+    /// meanwhile (the caller's duty). A batch that `from_index` lies inside goes as a whole.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the log is then stopped, recovery finishes the cut.
+    pub async fn truncate_from(&self, from_index: u64) -> Result<(), ChangeError> {
+        // No checkpoint sees a log that is half cut.
+        let _no_checkpoint = self.shared.write_back_gate.enter().await;
+        let _turn = self.log.gate.enter().await;
+        if from_index >= self.next_index() {
+            return Ok(());
+        }
+        let end_offset = self.boundary(from_index).await?;
+        let from_index = {
+            let mut state = self.log.state.borrow_mut();
+            let first_record = state.side.index_of_offset(end_offset);
+            let from_index = from_index.min(first_record);
+            let freed = state.buffer.truncate_from(end_offset);
+            state.side.truncate_from(from_index);
+            state.durable.truncate_from(from_index);
+            state.log_end_offset = state.log_end_offset.min(end_offset);
+            state.segments_end_offset = state.segments_end_offset.min(end_offset);
+            state.marked_end_offset = state.marked_end_offset.min(end_offset);
+            state.written_end_offset = state.written_end_offset.min(end_offset);
+            state.write_goal = state.write_goal.min(end_offset);
+            self.shared.remove_buffered(freed);
+            self.shared.update_dirty(self.log.slot, &mut state);
+            from_index
+        };
+        self.shared
+            .cache
+            .borrow_mut()
+            .truncate(self.log.slot, end_offset);
+        self.journal_and_wait(&JournalEntry::Truncate {
+            from_index,
+            end_offset,
+        })
+        .await?;
+        self.cut_segments(end_offset).await?;
+        self.journal_and_wait(&JournalEntry::TruncateDone { from_index })
+            .await?;
+        Ok(())
+    }
+
+    /// The offset where a cut at `index` falls: the start of the batch that holds it.
+    async fn boundary(&self, index: u64) -> Result<i64, ChangeError> {
+        let found = {
+            let state = self.log.state.borrow();
+            let offset = state.side.offset_of_index(index);
+            if let Some(base) = state.buffer.base_of(offset) {
+                return Ok(base);
+            }
+            (offset, state.segments.find(offset))
+        };
+        let (offset, Some(readable)) = found else {
+            return Ok(found.0);
+        };
+        let reader = match &readable {
+            Readable::Closed(closed) => {
+                let store = &self.shared.store;
+                store.reader(self.log.directory(), closed).await?
+            }
+            Readable::Active(active) => active.reader().await?,
+        };
+        let batch = reader.lookup(offset).await?;
+        Ok(batch.map_or(offset, |(_, header)| header.base_offset.min(offset)))
+    }
+
+    async fn journal_and_wait(&self, entry: &JournalEntry<'_>) -> Result<(), ChangeError> {
+        let journal = &self.shared.journal;
+        let number = match journal.add(self.log.slot, entry, None, true) {
+            Ok(number) => number,
+            Err(_) => journal.open_number(),
+        };
+        Ok(journal.wait_released(number).await?)
+    }
+
+    /// Cuts the segments at a batch boundary. The caller holds the gate.
+    pub(crate) async fn cut_segments(&self, end_offset: i64) -> Result<(), ChangeError> {
+        loop {
+            let last = self
+                .log
+                .state
+                .borrow()
+                .segments
+                .active
+                .as_ref()
+                .map(Rc::clone);
+            let Some(active) = last else {
+                if !self.reopen_last(end_offset) {
+                    return Ok(());
+                }
+                continue;
+            };
+            if active.base_offset() >= end_offset && active.end_position() > 0 {
+                active.remove().await?;
+                self.log.state.borrow_mut().segments.active = None;
+                continue;
+            }
+            let reader = active.reader().await?;
+            if let Some((position, header)) = reader.lookup(end_offset).await? {
+                active.truncate(position, header.base_offset).await?;
+            }
+            let mut state = self.log.state.borrow_mut();
+            state.segments_end_position = active.end_position();
+            return Ok(());
+        }
+    }
+
+    /// Makes the last closed segment the active one again if the cut reaches into it.
+    fn reopen_last(&self, end_offset: i64) -> bool {
+        let mut state = self.log.state.borrow_mut();
+        let reaches = state
+            .segments
+            .closed
+            .last()
+            .is_some_and(|last| last.next_offset > end_offset);
+        let Some(closed) = state.segments.closed.pop_if(|_| reaches) else {
+            return false;
+        };
+        let options = SegmentOptions {
+            segment_bytes: state.config.segment_bytes,
+        };
+        let segment = self.open_known(&closed, options);
+        state.segments.active = Some(Rc::new(segment));
+        true
+    }
+
+    fn open_known(&self, closed: &ClosedSegment, options: SegmentOptions) -> Segment<D> {
+        let tail = KnownTail {
+            end_position: closed.size_bytes,
+            next_offset: closed.next_offset,
+            max_timestamp: closed.max_timestamp,
+            file_length_bytes: u64::from(closed.size_bytes),
+        };
+        self.shared
+            .store
+            .forget(self.log.directory(), closed.base_offset);
+        Segment::open(
+            &self.shared.store,
+            self.log.directory(),
+            closed.base_offset,
+            options,
+            tail,
+        )
+    }
+
+    /// Moves the log start offset up to `offset` (DeleteRecords, retention); durable when it
+    /// returns.
+    /// Segments that lie wholly below it are removed.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; a removal that failed is done by a later call or the next start.
+    pub async fn set_log_start_offset(&self, offset: i64) -> Result<(), ChangeError> {
+        let moved = {
+            let mut state = self.log.state.borrow_mut();
+            let offset = offset.min(state.log_end_offset);
+            let moved = offset > state.log_start_offset;
+            state.log_start_offset = state.log_start_offset.max(offset);
+            moved
+        };
+        if moved {
+            let offset = self.log_start_offset();
+            self.journal_and_wait(&JournalEntry::LogStart { offset })
+                .await?;
+            self.log.state.borrow_mut().side.prune_below(offset);
+        }
+        self.remove_below_start().await
+    }
+
+    async fn remove_below_start(&self) -> Result<(), ChangeError> {
+        let _turn = self.log.gate.enter().await;
+        let gone = {
+            let mut state = self.log.state.borrow_mut();
+            let start = state.log_start_offset;
+            state.segments.take_below(start)
+        };
+        for segment in gone {
+            let store = &self.shared.store;
+            store.remove_closed(self.log.directory(), &segment).await?;
+        }
+        Ok(())
+    }
+
+    /// The segments as they are now: what retention and compaction decide from.
+    pub fn segments(&self) -> SegmentFacts {
+        let state = self.log.state.borrow();
+        SegmentFacts {
+            closed: state.segments.closed.clone(),
+            active: state.segments.active.as_ref().map(|active| ClosedSegment {
+                base_offset: active.base_offset(),
+                next_offset: active.next_offset(),
+                max_timestamp: active.max_timestamp(),
+                size_bytes: active.end_position(),
+            }),
+        }
+    }
+
+    /// Closes the active segment (`segment.ms`, retention of an idle log).
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn roll(&self) -> Result<(), ChangeError> {
+        let _turn = self.log.gate.enter().await;
+        Ok(self.shared.roll_active(&self.log).await?)
+    }
+
+    /// Removes all files of the log. The caller has made the deletion durable and holds the gate.
+    pub(crate) async fn remove_files(&self) -> Result<(), DiskError> {
+        let directory = self.log.directory();
+        remove_log_files(&self.shared.disk, directory).await?;
+        let mut state = self.log.state.borrow_mut();
+        for closed in &state.segments.closed {
+            self.shared.store.forget(directory, closed.base_offset);
+        }
+        let bytes = state.segments.size_bytes();
+        self.shared.store.budget().give_back(bytes);
+        state.segments.closed.clear();
+        state.segments.active = None;
+        Ok(())
+    }
+}
+
+/// Removes the files of a deleted log and its directory; what is not ours stays, and the directory
+/// with
+/// it.
+pub(crate) async fn remove_log_files<D: Disk>(disk: &D, directory: &str) -> Result<(), DiskError> {
+    let mut foreign = 0_usize;
+    for entry in disk.list(directory).await? {
+        if parse_file_name(&entry.name).is_none() || entry.is_directory {
+            tracing::warn!(directory, name = %entry.name, "a file that is not ours stays");
+            foreign += 1;
+            continue;
+        }
+        ignore_missing(disk.remove(&format!("{directory}/{}", entry.name)).await)?;
+    }
+    if foreign == 0 {
+        ignore_missing(disk.remove(directory).await)?;
+    }
+    Ok(())
+}
+
+fn ignore_missing(result: Result<(), DiskError>) -> Result<(), DiskError> {
+    match result {
+        Err(DiskError::NotFound { .. }) => Ok(()),
+        other => other,
+    }
+}

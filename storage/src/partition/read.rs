@@ -1,0 +1,217 @@
+//! Reading a log: batches from an offset, offsets by timestamp.
+//!
+//! What it is        append buffer first, then cache, then segments.
+//! What it is not    a bound by the high watermark: the caller brings it.
+//! Invariants        1. what is returned is whole batches without gap, but for what compaction
+//!                   removed.
+//! Source            Kafka Fetch, ListOffsets.
+
+use bytes::Bytes;
+use kafka_lite::record_batch::{BatchView, TimestampedOffset, first_record_at_or_after};
+
+use crate::disk::{Clock, Disk};
+use crate::errors::ReadError;
+use crate::limits;
+use crate::partition::PartitionLog;
+use crate::partition::segments::Readable;
+use crate::segment::{SegmentError, SegmentReader, decompress_limits};
+
+impl<D: Disk, C: Clock> PartitionLog<D, C> {
+    /// Reads whole batches from the one that holds `offset`, below `end_offset` (exclusive), up to
+    /// `max_bytes`; the first one whatever its size if `at_least_one`. The pieces, one after the
+    /// other, are the batches.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] when `offset` is below the log start offset or above the log end
+    /// offset; [`ReadError::Disk`]; [`ReadError::Corrupt`] halts the log.
+    pub async fn read(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let mut pieces = Vec::new();
+        let (mut next, mut left, mut forced) = (offset, max_bytes, at_least_one);
+        self.check_range(offset)?;
+        while next < end_offset && (left > 0 || forced) {
+            let buffered = {
+                let state = self.log.state.borrow();
+                let in_buffer = state
+                    .buffer
+                    .start_offset()
+                    .is_some_and(|start| next >= start);
+                if in_buffer {
+                    state
+                        .buffer
+                        .read((next, end_offset), left, forced, &mut pieces);
+                }
+                in_buffer || next >= state.log_end_offset
+            };
+            if buffered {
+                break;
+            }
+            let Some((bytes, after)) = self.read_segment(next, end_offset, left).await? else {
+                break;
+            };
+            if bytes.len() > left && !forced {
+                break;
+            }
+            left = left.saturating_sub(bytes.len());
+            forced = false;
+            next = after;
+            pieces.push(bytes);
+        }
+        Ok(pieces)
+    }
+
+    fn check_range(&self, offset: i64) -> Result<(), ReadError> {
+        let state = self.log.state.borrow();
+        if offset < state.log_start_offset || offset > state.log_end_offset {
+            return Err(ReadError::OutOfRange {
+                offset,
+                start: state.log_start_offset,
+                end: state.log_end_offset,
+            });
+        }
+        Ok(())
+    }
+
+    /// Batches of one segment or of the cache, and the offset after them.
+    async fn read_segment(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        max_bytes: usize,
+    ) -> Result<Option<(Bytes, i64)>, ReadError> {
+        if let Some(found) = self.read_cache(offset, end_offset, max_bytes) {
+            return Ok(Some(found));
+        }
+        let bytes_max = u32::try_from(max_bytes.max(1)).unwrap_or(u32::MAX);
+        let bytes_max = bytes_max.min(limits::READ_BYTES_MAX);
+        let mut next = offset;
+        loop {
+            let found = self.log.state.borrow().segments.find(next);
+            let Some(readable) = found else {
+                return Ok(None);
+            };
+            let reader = self.reader(&readable).await?;
+            let read = reader.read_batches(next, bytes_max, end_offset).await;
+            if let Some(batches) = self.checked(read)? {
+                let (base, after) = (batches.base_offset, batches.next_offset);
+                self.shared.cache.borrow_mut().insert(
+                    self.log.slot,
+                    base,
+                    after,
+                    batches.bytes.clone(),
+                );
+                return Ok(Some((batches.bytes, after)));
+            }
+            // Nothing at or behind the offset in this segment: compaction emptied its end.
+            let after = readable.next_offset();
+            if after <= next || after >= end_offset {
+                return Ok(None);
+            }
+            next = after;
+        }
+    }
+
+    fn read_cache(&self, offset: i64, end_offset: i64, max_bytes: usize) -> Option<(Bytes, i64)> {
+        let mut cache = self.shared.cache.borrow_mut();
+        let found = cache.read(self.log.slot, offset, max_bytes.max(1), end_offset)?;
+        // One part at a time: the caller's loop asks for the next.
+        let first = found.parts.into_iter().next()?;
+        let mut rest: &[u8] = &first;
+        let mut after = found.base_offset;
+        while let Ok(header) = kafka_lite::record_batch::BatchHeader::decode(rest) {
+            after = header.next_offset();
+            rest = rest.get(header.size_bytes..).unwrap_or_default();
+        }
+        (after > offset).then_some((first, after))
+    }
+
+    async fn reader(&self, readable: &Readable<D>) -> Result<SegmentReader<D>, ReadError> {
+        let made = match readable {
+            Readable::Closed(closed) => {
+                let store = &self.shared.store;
+                store.reader(self.log.directory(), closed).await
+            }
+            Readable::Active(active) => active.reader().await,
+        };
+        self.checked(made)
+    }
+
+    /// Turns a segment's error into the caller's; damage halts the log.
+    fn checked<T>(&self, result: Result<T, SegmentError>) -> Result<T, ReadError> {
+        result.map_err(|error| match error {
+            SegmentError::Corrupt(damage) => {
+                self.shared.halt_log(&self.log, damage.clone());
+                ReadError::Corrupt(damage)
+            }
+            SegmentError::Disk(error) => ReadError::Disk(error),
+            SegmentError::Poisoned { file }
+            | SegmentError::NoRoom { file, .. }
+            | SegmentError::Refused { file, .. } => ReadError::Disk(crate::DiskError::Io {
+                operation: "read",
+                path: file,
+                reason: "the segment refuses".to_owned(),
+            }),
+        })
+    }
+
+    /// First record with at least `timestamp` (ms since 1970) below `end_offset` (exclusive): the
+    /// answer of ListOffsets.
+    ///
+    /// # Errors
+    /// [`ReadError::Disk`]; [`ReadError::Corrupt`] halts the log.
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        end_offset: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (start, readable) = {
+            let state = self.log.state.borrow();
+            (state.log_start_offset, state.segments.readable())
+        };
+        for segment in readable {
+            let too_old = segment.max_timestamp().is_some_and(|max| max < timestamp);
+            if too_old || segment.next_offset() <= start {
+                continue;
+            }
+            let reader = self.reader(&segment).await?;
+            let found = self.checked(reader.lookup_timestamp(timestamp, start).await)?;
+            if let Some(found) = found {
+                return Ok((found.offset < end_offset).then_some(found));
+            }
+        }
+        let found = self.buffered_at_or_after(timestamp, start);
+        Ok(found.filter(|found| found.offset < end_offset))
+    }
+
+    fn buffered_at_or_after(&self, timestamp: i64, start: i64) -> Option<TimestampedOffset> {
+        let state = self.log.state.borrow();
+        let mut scratch = Vec::new();
+        for batch in state.buffer.iter() {
+            if batch.max_timestamp < timestamp || batch.last_offset < start {
+                continue;
+            }
+            let whole = batch.contiguous();
+            let Ok(view) = BatchView::new(&whole) else {
+                continue;
+            };
+            let limits = decompress_limits();
+            match first_record_at_or_after(&view, timestamp, start, &limits, &mut scratch) {
+                Ok(Some(found)) => return Some(found),
+                Ok(None) => {}
+                // Records that cannot be read answer for the whole batch.
+                Err(_) => {
+                    return Some(TimestampedOffset {
+                        offset: batch.base_offset.max(start),
+                        timestamp: batch.max_timestamp,
+                    });
+                }
+            }
+        }
+        None
+    }
+}
