@@ -21,7 +21,7 @@ use crate::options::LogConfig;
 use crate::partition::segments::SegmentList;
 use crate::segment::{
     ClosedSegment, FileKind, KnownTail, Segment, SegmentError, SegmentOptions, SegmentStore,
-    file_path, parse_file_name,
+    file_path, parse_file_name, remove_log_files,
 };
 use crate::side_table::SideTable;
 
@@ -52,6 +52,7 @@ pub(crate) async fn recover_segments<D: Disk>(
     match tails.scan().await {
         Ok(()) => {}
         Err(SegmentError::Disk(error)) => return Err(error.into()),
+        Err(SegmentError::Replaced) => {}
         Err(SegmentError::Corrupt(damage)) => tails.found.damage = Some(damage),
         Err(
             SegmentError::Poisoned { file }
@@ -165,9 +166,7 @@ impl<'a, D: Disk> Tails<'a, D> {
             let behind_cut = self.replayed.open_cut.is_some_and(|cut| base_offset >= cut);
             if below_start || behind_cut {
                 self.store.forget(&self.directory, base_offset);
-                self.store
-                    .remove_files(&self.directory, base_offset)
-                    .await?;
+                remove_log_files(self.store.disk(), &self.directory, base_offset).await?;
                 continue;
             }
             self.scan_file(base_offset, length).await?;

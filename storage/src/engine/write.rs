@@ -205,6 +205,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             }
             SegmentError::Disk(error) => AppendError::Poisoned(error),
             SegmentError::Corrupt(damage) => AppendError::Halted(damage),
+            SegmentError::Replaced => return true,
             SegmentError::Poisoned { file }
             | SegmentError::NoRoom { file, .. }
             | SegmentError::Refused { file, .. } => AppendError::Poisoned(DiskError::Io {

@@ -34,6 +34,7 @@ impl From<SegmentError> for ChangeError {
             SegmentError::Disk(error) => Self::Disk(error),
             SegmentError::Corrupt(damage) => Self::Corrupt(damage),
             SegmentError::Poisoned { .. }
+            | SegmentError::Replaced
             | SegmentError::NoRoom { .. }
             | SegmentError::Refused { .. } => Self::Closed,
         }

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use kafka_lite::record_batch::{BatchView, TimestampedOffset, first_record_at_or_after};
 
-use crate::disk::{Clock, Disk};
+use crate::disk::{Clock, Disk, DiskError};
 use crate::errors::ReadError;
 use crate::limits;
 use crate::partition::PartitionLog;
@@ -95,7 +95,9 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             let Some(readable) = found else {
                 return Ok(None);
             };
-            let reader = self.reader(&readable).await?;
+            let Some(reader) = self.reader(&readable).await? else {
+                continue;
+            };
             let read = reader.read_batches(next, bytes_max, end_offset).await;
             if let Some(batches) = self.checked(read)? {
                 let (base, after) = (batches.base_offset, batches.next_offset);
@@ -130,7 +132,8 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         (after > offset).then_some((first, after))
     }
 
-    async fn reader(&self, readable: &Readable<D>) -> Result<SegmentReader<D>, ReadError> {
+    /// A reader; `None` when compaction has replaced the segment meanwhile.
+    async fn reader(&self, readable: &Readable<D>) -> Result<Option<SegmentReader<D>>, ReadError> {
         let made = match readable {
             Readable::Closed(closed) => {
                 let store = &self.shared.store;
@@ -138,7 +141,10 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             }
             Readable::Active(active) => active.reader().await,
         };
-        self.checked(made)
+        match made {
+            Err(SegmentError::Replaced) => Ok(None),
+            other => self.checked(other).map(Some),
+        }
     }
 
     /// Turns a segment's error into the caller's; damage halts the log.
@@ -149,13 +155,10 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                 ReadError::Corrupt(damage)
             }
             SegmentError::Disk(error) => ReadError::Disk(error),
+            SegmentError::Replaced => ReadError::Disk(refused(String::new())),
             SegmentError::Poisoned { file }
             | SegmentError::NoRoom { file, .. }
-            | SegmentError::Refused { file, .. } => ReadError::Disk(crate::DiskError::Io {
-                operation: "read",
-                path: file,
-                reason: "the segment refuses".to_owned(),
-            }),
+            | SegmentError::Refused { file, .. } => ReadError::Disk(refused(file)),
         })
     }
 
@@ -169,20 +172,24 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         timestamp: i64,
         end_offset: i64,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let (start, readable) = {
-            let state = self.log.state.borrow();
-            (state.log_start_offset, state.segments.readable())
-        };
-        for segment in readable {
+        let start = self.log_start_offset();
+        let mut next = start;
+        loop {
+            let found = self.log.state.borrow().segments.find(next);
+            let Some(segment) = found else { break };
             let too_old = segment.max_timestamp().is_some_and(|max| max < timestamp);
-            if too_old || segment.next_offset() <= start {
+            if too_old {
+                next = segment.next_offset();
                 continue;
             }
-            let reader = self.reader(&segment).await?;
+            let Some(reader) = self.reader(&segment).await? else {
+                continue;
+            };
             let found = self.checked(reader.lookup_timestamp(timestamp, start).await)?;
             if let Some(found) = found {
                 return Ok((found.offset < end_offset).then_some(found));
             }
+            next = segment.next_offset();
         }
         let found = self.buffered_at_or_after(timestamp, start);
         Ok(found.filter(|found| found.offset < end_offset))
@@ -213,5 +220,13 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             }
         }
         None
+    }
+}
+
+fn refused(path: String) -> DiskError {
+    DiskError::Io {
+        operation: "read",
+        path,
+        reason: "the segment refuses".to_owned(),
     }
 }

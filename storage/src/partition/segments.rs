@@ -45,13 +45,6 @@ impl<D: Disk> SegmentList<D> {
             .map(|active| Readable::Active(Rc::clone(active)))
     }
 
-    /// Everything that can be read, oldest first.
-    pub(crate) fn readable(&self) -> Vec<Readable<D>> {
-        let closed = self.closed.iter().copied().map(Readable::Closed);
-        let active = self.active.iter().map(Rc::clone).map(Readable::Active);
-        closed.chain(active).collect()
-    }
-
     /// Bytes of all segments.
     pub(crate) fn size_bytes(&self) -> u64 {
         let closed: u64 = self
