@@ -108,6 +108,7 @@ impl<'a> Records<'a> {
         self.rest
     }
 
+    #[inline]
     fn take_record(&mut self) -> Result<Record<'a>, &'static str> {
         let length = take_varint(&mut self.rest).ok_or("length")?;
         let length = usize::try_from(length).map_err(|_| "length")?;
@@ -136,6 +137,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.next_number >= self.records_count {
             return None;
@@ -154,6 +156,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 /// Checks that `body` is a header count and exactly that many headers.
+#[inline]
 fn take_headers(mut body: &[u8]) -> Result<RecordHeaders<'_>, &'static str> {
     let count = take_varint(&mut body).ok_or("header count")?;
     if count == 0 && body.is_empty() {

@@ -5,27 +5,43 @@
 //! Source            Kafka 4.3 `ByteUtils.readVarint`, `readVarlong`.
 
 /// Splits a varlong off; `None` when bytes run out or it has more than 64 bits.
+#[inline]
 pub(super) fn take_varlong(rest: &mut &[u8]) -> Option<i64> {
-    let (&first, after) = rest.split_first()?;
-    if first < 0x80 {
-        *rest = after;
-        return Some(unzigzag(u64::from(first)));
+    match take_short_form(rest) {
+        Some(raw) => Some(unzigzag(u64::from(raw))),
+        None => take_long_form(rest, u64::MAX).map(unzigzag),
     }
-    take_long_form(rest, u64::MAX).map(unzigzag)
 }
 
 /// Splits a varint off; `None` when bytes run out or it has more than 32 bits.
+#[inline]
 pub(super) fn take_varint(rest: &mut &[u8]) -> Option<i32> {
-    let (&first, after) = rest.split_first()?;
-    if first < 0x80 {
-        *rest = after;
-        return i32::try_from(unzigzag(u64::from(first))).ok();
+    if let Some(raw) = take_short_form(rest) {
+        let raw = u32::from(raw);
+        return Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed());
     }
     let raw = take_long_form(rest, u64::from(u32::MAX))?;
     i32::try_from(unzigzag(raw)).ok()
 }
 
-/// Reads the general form; `max` is the largest raw value of the type.
+/// Splits one or two bytes off: nearly all varints of small records. `None` for longer ones.
+#[inline]
+fn take_short_form(rest: &mut &[u8]) -> Option<u16> {
+    match **rest {
+        [first, ref after @ ..] if first < 0x80 => {
+            *rest = after;
+            Some(u16::from(first))
+        }
+        [first, second, ref after @ ..] if second < 0x80 => {
+            *rest = after;
+            Some(u16::from(first & 0x7f) | u16::from(second) << 7)
+        }
+        _ => None,
+    }
+}
+
+/// Reads any form; `max` is the largest raw value of the type.
+#[inline(never)]
 fn take_long_form(rest: &mut &[u8], max: u64) -> Option<u64> {
     let mut raw = 0_u64;
     let mut shift = 0_u32;
