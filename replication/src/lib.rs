@@ -3,8 +3,9 @@
 //! What it is        the consensus of one group of replicas over a log of positions. Elections with
 //!                   pre-vote and check-quorum, replication with flow control, commitment counted
 //!                   over what is *persisted*, joint voter changes, learners, leadership transfer.
-//! What it is not    no I/O, no clock, no randomness of its own, no payloads: an entry is an index, a
-//!                   count and a term; the owner keeps the bytes. It knows neither Kafka nor files.
+//! What it is not    no I/O, no clock, no randomness of its own, no payloads: an entry is an index,
+//!                   a count and a term; the owner keeps the bytes. It knows neither Kafka nor
+//!                   files.
 //! Invariants        listed and checked in [`Raft::check_invariants`].
 //! Source            Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm"
 //!                   (the Raft paper); Ongaro's thesis §3.10 (transfer), §4 (membership), §9.6

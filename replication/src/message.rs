@@ -90,8 +90,9 @@ pub struct AppendRequest {
     /// The entry before the first one sent; the receiver must hold it.
     pub previous: EntryId,
     /// Which entries are sent. The owner of the sender may shorten the range to what it wants to
-    /// send at once ([`crate::Raft::handle_append_shortened`]). A range that probes may start inside
-    /// a batch: the owner sends the whole batch, and a receiver that accepts holds it already.
+    /// send at once ([`crate::Raft::handle_append_shortened`]). A range that probes may start
+    /// inside a batch: the owner sends the whole batch, and a receiver that accepts holds it
+    /// already.
     pub entries: EntryRuns,
     /// Commit index of the leader, inclusive.
     pub commit_index: LogIndex,

@@ -2,8 +2,9 @@
 //!
 //! What it is        the content of a voters side entry and the history of those of one log.
 //! What it is not    does not decide when a change may start: that is `raft/membership`.
-//! Invariants        1. lists are sorted and hold no node twice. 2. no voter is a learner; a node of
-//!                   the outgoing side may be one. 3. the history rises in index and is never empty.
+//! Invariants        1. lists are sorted and hold no node twice. 2. no voter is a learner; a node
+//!                   of the outgoing side may be one. 3. the history rises in index and is never
+//!                   empty.
 //! Source            Raft §6 (joint consensus); thesis §4.2.1 (learners).
 
 use crate::limits::{LEARNERS_MAX, VOTERS_HISTORY_MAX, VOTERS_MAX};

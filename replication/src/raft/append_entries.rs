@@ -3,8 +3,8 @@
 //! What it is        decides what each peer is sent, when the owner polls, so that everything that
 //!                   gathered since goes in one request.
 //! What it is not    the follower's side is `follow`, commitment is `commit`.
-//! Invariants        1. a request starts after an entry whose term is known. 2. it holds at most one
-//!                   voter set, and names it.
+//! Invariants        1. a request starts after an entry whose term is known. 2. it holds at most
+//!                   one voter set, and names it.
 //! Source            Raft §5.3; flow control as in etcd-io/raft (probe, replicate, snapshot).
 
 use super::{Leading, NEVER, Raft, State};

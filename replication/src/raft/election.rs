@@ -2,8 +2,9 @@
 //!
 //! What it is        everything between losing a leader and having one.
 //! What it is not    leadership transfer starts in `transfer`, and ends here.
-//! Invariants        1. a candidacy and a vote leave the node only when term and vote are persisted:
-//!                   the held request also vouches for the log it names. 2. one vote per term.
+//! Invariants        1. a candidacy and a vote leave the node only when term and vote are
+//!                   persisted: the held request also vouches for the log it names. 2. one vote per
+//!                   term.
 //! Source            Raft §5.2, §5.4.1; thesis §6.2 (check-quorum), §9.6 (pre-vote).
 
 use super::{HardStateStorage, Leading, NEVER, Raft, State, Votes};
@@ -79,7 +80,8 @@ impl Raft {
         self.count_votes(now);
     }
 
-    /// Tells whether an election message is to be ignored because a leader is alive (thesis §4.2.3).
+    /// Tells whether an election message is to be ignored because a leader is alive (thesis
+    /// §4.2.3).
     pub(super) fn is_election_ignored(&self, now: u64, message: &Message) -> bool {
         let is_election = matches!(
             message,

@@ -1,7 +1,7 @@
 //! Starting anew where the leader's log starts.
 //!
-//! What it is        for a follower whose missing entries the leader has compacted: it drops its log
-//!                   and continues at the leader's log start.
+//! What it is        for a follower whose missing entries the leader has compacted: it drops its
+//!                   log and continues at the leader's log start.
 //! What it is not    carries no state: what the dropped prefix stands for is the owner's matter.
 //! Invariants        1. never below the commit index. 2. the answer waits for stable storage.
 //! Source            Raft §7 (InstallSnapshot), with the log start in place of a snapshot.

@@ -1,6 +1,6 @@
 //! What must hold of a replica after every input.
 //!
-//! What it is        the numbered list, one assert per number; called by tests, simulation and fuzz.
+//! What it is        the numbered list, one assert per number; called by tests and simulation.
 //! What it is not    nothing across nodes: that is checked by the simulator of the tests.
 
 use super::{HardStateStorage, Raft, State};

@@ -2,9 +2,11 @@
 //!
 //! What it is        starts a change, leaves the joint phase, retires a leader that left the group.
 //! What it is not    decides no policy: when a learner has caught up is the owner's judgement.
-//! Invariants        1. at most one set is not committed on a leader. 2. a set holds from the moment
-//!                   it is appended. 3. a leader changes nothing before its term start is committed.
-//! Source            Raft §6; thesis §4.1, §4.2.2; Ongaro's 2015 correction of single-server changes.
+//! Invariants        1. at most one set is not committed on a leader. 2. a set holds from the
+//!                   moment it is appended. 3. a leader changes nothing before its term start is
+//!                   committed.
+//! Source            Raft §6; thesis §4.1, §4.2.2; Ongaro's 2015 correction of single-server
+//!                   changes.
 
 use std::time::Duration;
 

@@ -224,7 +224,8 @@ impl Raft {
         })
     }
 
-    /// Handles that time has come to `now`. Call it at [`Raft::next_deadline`]; earlier is harmless.
+    /// Handles that time has come to `now`. Call it at [`Raft::next_deadline`]; earlier is
+    /// harmless.
     pub fn handle_timeout(&mut self, now: Duration) {
         let now = micros(now);
         match &self.state {
@@ -362,8 +363,8 @@ impl Raft {
         (!output.is_empty()).then_some(output)
     }
 
-    /// Returns when [`Raft::handle_timeout`] is due; `None` for a sole voter that leads, and for one
-    /// who may not stand for election.
+    /// Returns when [`Raft::handle_timeout`] is due; `None` for a sole voter that leads, and for
+    /// one who may not stand for election.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let deadline = match &self.state {

@@ -1,7 +1,7 @@
 //! Leadership transfer.
 //!
-//! What it is        stops proposals, brings the heir up to date, asks it to stand at once; gives up
-//!                   after an election timeout.
+//! What it is        stops proposals, brings the heir up to date, asks it to stand at once; gives
+//!                   up after an election timeout.
 //! What it is not    no choice of the heir.
 //! Source            Thesis §3.10.
 
@@ -11,8 +11,8 @@ use super::{Raft, State, Transfer, micros};
 use crate::{Message, NodeId, TransferError};
 
 impl Raft {
-    /// Hands leadership to the voter `to`. Proposals are refused until the transfer ends: with a new
-    /// leader, or after an election timeout in vain.
+    /// Hands leadership to the voter `to`. Proposals are refused until the transfer ends: with a
+    /// new leader, or after an election timeout in vain.
     ///
     /// # Errors
     /// [`TransferError`]; nothing has changed then.

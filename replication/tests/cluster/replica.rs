@@ -271,6 +271,19 @@ impl Replica {
         true
     }
 
+    /// Tells the core of the oldest stored term and vote, ahead of entries stored before it.
+    pub(crate) fn acknowledge_hard_state(&mut self, now: Duration) {
+        let completions = &mut self.disk.completions;
+        let place = completions
+            .iter()
+            .position(|one| matches!(one, Completion::HardState(_)));
+        if let (Some(raft), Some(place)) = (&mut self.raft, place)
+            && let Some(Completion::HardState(hard_state)) = completions.remove(place)
+        {
+            raft.handle_hard_state_persisted(now, hard_state);
+        }
+    }
+
     pub(crate) fn receive(&mut self, now: Duration, packet: &Packet) -> Result<(), MessageError> {
         let Some(raft) = &mut self.raft else {
             return Ok(());
