@@ -1,3 +1,5 @@
+//! A round over random and chosen logs, compared with a map of the keys.
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Entries, lookups, files and bounds of the two indexes.
+
 use super::{OffsetEntry, OffsetIndex, SegmentIndex, TimeEntry, TimeIndex};
 use crate::limits::INDEX_ENTRIES_MAX;
 use crate::testing::batches::{headers, plain_batch};

@@ -1,3 +1,5 @@
+//! A segment through its life, compared with a walk over its bytes.
+
 use std::rc::Rc;
 
 use bytes::Bytes;

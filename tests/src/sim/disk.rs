@@ -338,9 +338,10 @@ impl Disk for SimDisk {
         world.counts.bytes_written += buffer.len() as u64;
         world.counts.flushes += u64::from(file.mode.durable);
         if let Some(inode) = world.inodes.get_mut(&file.inode) {
-            inode.complete(number);
             if file.mode.durable {
-                inode.make_safe(|change| change.number == number);
+                inode.complete_durably(number);
+            } else {
+                inode.complete(number);
             }
         }
         (Ok(()), buffer)

@@ -1,6 +1,7 @@
 //! The medium behind a [`super::SimDisk`]: what is safe, what is seen, and what is in doubt.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Counts, Faults, Loss};
 use crate::sim::random::Random;
@@ -121,6 +122,34 @@ impl Inode {
         apply(&mut self.seen, &what);
     }
 
+    /// A durable write completed: it survives, and so do the changes of length before it (a flush
+    /// of data carries the metadata needed to read it). An older write that is still in doubt can
+    /// no longer win over it where they overlap: the medium has the newer bytes.
+    pub(super) fn complete_durably(&mut self, number: u64) {
+        self.complete(number);
+        let written = self.in_doubt.iter().find(|change| change.number == number);
+        let range = match written.map(|change| &change.what) {
+            Some(What::Write { position, bytes }) => *position..position + bytes.len(),
+            _ => return,
+        };
+        self.make_safe(|change| {
+            let is_length = !matches!(change.what, What::Write { .. });
+            change.number < number && change.completed && is_length
+        });
+        let older = std::mem::take(&mut self.in_doubt).into_iter();
+        self.in_doubt = older
+            .flat_map(|change| {
+                let is_older = change.number < number && change.completed;
+                if is_older {
+                    without(&change, &range)
+                } else {
+                    vec![change]
+                }
+            })
+            .collect();
+        self.make_safe(|change| change.number == number);
+    }
+
     /// All changes that `is_safe` accepts survive from now on.
     pub(super) fn make_safe(&mut self, is_safe: impl Fn(&Change) -> bool) {
         let (safe, in_doubt) = std::mem::take(&mut self.in_doubt)
@@ -132,6 +161,29 @@ impl Inode {
             apply(&mut self.safe, &change.what);
         }
     }
+}
+
+/// What is left of a write outside `range`, in up to two pieces.
+fn without(change: &Change, range: &Range<usize>) -> Vec<Change> {
+    let What::Write { position, bytes } = &change.what else {
+        return vec![change.clone()];
+    };
+    let end = position + bytes.len();
+    let pieces = [
+        (*position, end.min(range.start)),
+        (range.end.max(*position), end),
+    ];
+    let piece = |(from, to): (usize, usize)| {
+        let part = bytes.get(from.checked_sub(*position)?..to.checked_sub(*position)?)?;
+        (!part.is_empty()).then(|| Change {
+            what: What::Write {
+                position: from,
+                bytes: part.to_vec(),
+            },
+            ..change.clone()
+        })
+    };
+    pieces.into_iter().filter_map(piece).collect()
 }
 
 pub(super) fn apply(bytes: &mut Vec<u8>, what: &What) {

@@ -1,7 +1,7 @@
 //! The disk keeps what it promised and loses the rest.
 
 use storage::aligned_buffer::AlignedBuffer;
-use storage::disk::{Disk, DiskError, OpenMode};
+use storage::disk::{Disk, DiskError, OpenMode, Resize};
 
 use super::{Faults, LOSSES, Loss, SimDisk};
 use crate::sim::executor::Executor;
@@ -122,4 +122,27 @@ fn a_failed_sync_forgets_the_write_and_a_full_disk_says_full() {
         })
     ));
     assert_eq!(disk.contents("file"), Some(Vec::new()));
+}
+
+#[test]
+fn an_older_write_never_wins_over_a_durable_one() {
+    for loss in LOSSES {
+        let executor = Executor::new(1);
+        let disk = SimDisk::new(1, &executor, 512);
+        let handle = disk.clone();
+        let script = async move {
+            let plain = handle.open("file", VOLATILE).await?;
+            let durable = handle.open("file", DURABLE).await?;
+            handle.resize(&plain, Resize::SetLength(0)).await?;
+            handle.write(&plain, 0, buffer_of(&[1; 1536])).await.0?;
+            handle.write(&durable, 512, buffer_of(&[2; 512])).await.0?;
+            handle.sync(&plain).await
+        };
+        executor.block_on(script).expect("runs").expect("works");
+        let left = disk
+            .after_crash(loss, &Executor::new(1))
+            .contents("file")
+            .expect("is there");
+        assert_eq!(left, [[1; 512], [2; 512], [1; 512]].concat(), "{loss:?}");
+    }
 }
