@@ -3,6 +3,7 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::integer_division,
     reason = "a test may fail by panicking"
 )]
 
@@ -162,7 +163,7 @@ fn refused(data: &Path, flags: &[&str]) -> String {
     line
 }
 
-fn frame(stream: &mut TcpStream) -> Vec<u8> {
+fn frame(stream: &mut impl Read) -> Vec<u8> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();
     let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
@@ -295,6 +296,74 @@ fn a_stranger_may_not_send_more_than_64_kib_and_a_known_client_may() {
         .filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
         .sum();
     assert!(received >= 100_000, "{received}");
+}
+
+/// ApiVersions v0 whose client id makes the frame as long as wanted.
+fn request_of(number: u32, client_id_bytes: u16) -> Vec<u8> {
+    let length = 10 + u32::from(client_id_bytes);
+    let mut request = length.to_be_bytes().to_vec();
+    request.extend_from_slice(&[0, 18, 0, 0]);
+    request.extend_from_slice(&number.to_be_bytes());
+    request.extend_from_slice(&client_id_bytes.to_be_bytes());
+    request.resize(request.len() + usize::from(client_id_bytes), b'a');
+    request
+}
+
+#[test]
+fn frames_of_every_size_around_the_read_buffer_are_cut_where_they_end() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &[], environment);
+        let mut stream = broker.connect();
+        let sizes = [
+            0, 1, 4_000, 4_082, 4_083, 16_370, 16_371, 16_372, 32_767, 5, 20_000, 0,
+        ];
+        let requests: Vec<u8> = (0..)
+            .zip(sizes)
+            .flat_map(|(n, size)| request_of(n, size))
+            .collect();
+        for _round in 0..3 {
+            stream.write_all(&requests).unwrap();
+            for number in 0..u8::try_from(sizes.len()).unwrap() {
+                assert_eq!(frame(&mut stream)[..6], [0, 0, 0, number, 0, 0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read_and_loses_nothing() {
+    for environment in DRIVERS {
+        let directory = Directory::new();
+        let broker = Broker::start(&directory.data(), &["--memory", "60M"], environment);
+        let mut stream = broker.connect();
+        stream
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let mut requests = Vec::new();
+        for number in 0..1000 {
+            requests.extend_from_slice(&request_of(number, 0));
+        }
+        let mut sent = 0;
+        // Answers are longer than requests; the buffers of the kernel are full at some time.
+        while let Ok(count) = stream.write(&requests[sent % requests.len()..]) {
+            sent += count;
+            assert!(sent < 100_000_000, "the broker reads without end");
+        }
+        let whole = sent / 14;
+        let mut answers = BufReader::with_capacity(1 << 20, stream);
+        for number in 0..whole {
+            let expected = u32::try_from(number % 1000).unwrap().to_be_bytes();
+            assert_eq!(frame(&mut answers)[..4], expected);
+        }
+        let text = broker.get("/metrics");
+        let received: u64 = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_received_bytes_total{"))
+            .filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
+            .sum();
+        assert_eq!(received, u64::try_from(sent).unwrap());
+    }
 }
 
 #[test]

@@ -113,10 +113,18 @@ fn start_command() -> clap::Command {
             "{help} [default: {default}] [key: {name}] [env: {}]",
             key.variable()
         );
-        Arg::new(*name)
+        let flag = Arg::new(*name)
             .long(key.flag())
             .value_name(*value)
-            .help(note)
+            .help(note);
+        if key.is_boolean() {
+            // `--lock-memory` alone says true.
+            return flag
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true");
+        }
+        flag
     });
     clap::Command::new("start")
         .about("Run the broker")
@@ -151,13 +159,16 @@ mod tests {
 
     #[test]
     fn flags_arrive_under_the_names_of_their_keys() {
-        let line = "sluice start --config f --kafka-listen a:1 --advertise b:2 --memory 130M";
+        let line = "sluice start --config f --kafka-listen a:1 --advertise b:2 --memory 130M --lock-memory";
         let Ok(Command::Start(flags)) = parsed(line) else {
             panic!("start is parsed");
         };
         assert_eq!(flags.file, Some("f".into()));
         let names: Vec<&str> = flags.values.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["kafka.listen", "kafka.advertise", "memory"]);
+        assert_eq!(
+            names,
+            ["kafka.listen", "kafka.advertise", "memory", "memory.lock"]
+        );
     }
 
     #[test]

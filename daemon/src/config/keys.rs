@@ -37,6 +37,11 @@ impl Key {
             .map_or_else(|| self.name.replace('.', "-"), str::to_owned)
     }
 
+    /// Whether the values are true and false.
+    pub fn is_boolean(&self) -> bool {
+        self.value == "true|false"
+    }
+
     /// The environment variable.
     pub fn variable(&self) -> String {
         let name = self.name.replace(['.', '-'], "_");

@@ -85,6 +85,7 @@ pub struct Shard {
     state: OnceCell<ShardState>,
     collectors: RefCell<Vec<CollectorFunction>>,
     stopping: Cell<bool>,
+    stop_begun: Notify,
     listener: Cell<Option<RawFd>>,
 }
 
@@ -139,6 +140,7 @@ impl Shard {
             state: OnceCell::new(),
             collectors: RefCell::default(),
             stopping: Cell::new(false),
+            stop_begun: Notify::default(),
             listener: Cell::new(None),
         })
     }
@@ -262,6 +264,15 @@ impl Shard {
         self.stopping.get()
     }
 
+    /// Waits until the process is stopping; for long polls.
+    pub async fn stop_begun(&self) {
+        while !self.stopping.get() {
+            self.stop_begun.wait().await;
+        }
+        // Others may wait as well: the wake-up is passed on.
+        self.stop_begun.notify();
+    }
+
     pub(crate) fn set_state(&self, state: ShardState) {
         let already = self.state.set(state);
         assert!(already.is_ok(), "a shard is opened once");
@@ -295,6 +306,7 @@ impl Shard {
     /// No connection is accepted any more, and long polls end.
     pub(crate) fn begin_stop(&self) {
         self.stopping.set(true);
+        self.stop_begun.notify();
         if let Some(descriptor) = self.listener.get() {
             socket::shut_down(descriptor);
         }
