@@ -342,6 +342,19 @@ fn s5_3_a_follower_deletes_what_conflicts_and_appends_the_rest() {
 }
 
 #[test]
+fn s5_3_a_follower_commits_no_further_than_what_the_request_covers() {
+    for (terms, expected) in [(&[][..], 1), (&[2], 2), (&[2, 2], 3), (&[3], 2)] {
+        let mut cluster = with_log(3, &[1, 2, 2]);
+        let (message, entries) = append(4, id(1, 1), terms, 3);
+        let now = cluster.now;
+        // The core alone: no such cluster exists, so the oracle stays out of it.
+        let raft = cluster.nodes.get_mut(&ONE).unwrap().raft.as_mut().unwrap();
+        raft.handle_message(now, TWO, message).unwrap();
+        assert_eq!(raft.commit_index(), LogIndex(expected), "{entries:?}");
+    }
+}
+
+#[test]
 fn s5_3_a_leader_does_not_contradict_itself() {
     let mut cluster = with_log(3, &[1, 3]);
     let now = cluster.now;
