@@ -12,13 +12,17 @@ pub mod admin;
 pub mod command;
 pub mod config;
 pub mod connection;
+mod controller;
 pub mod data_directory;
+mod group_service;
 pub mod handlers;
 pub mod io;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+mod partition;
 pub mod shard;
+mod shard_state;
 pub mod sys;
 
 #[cfg(test)]

@@ -89,3 +89,16 @@ const _: () = assert!(SHARDS_MAX as usize + 3 <= MAIL_SENDERS_MAX);
 const _: () = assert!(MAIL_RING_SLOTS.is_power_of_two());
 const _: () = assert!(STOP_DRAIN_TIMEOUT.as_secs() < STOP_TIMEOUT.as_secs());
 const _: () = assert!(READ_BUFFER_IDLE_BYTES <= READ_BUFFER_BYTES);
+
+/// Bytes of records in one answer to a fetch, whatever the client asks for; the first batch comes
+/// whole. Clients ask again for the rest.
+pub const FETCH_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest time that a fetch waits, whatever the client asks for.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes that the coordinator reads at a time when it loads its groups.
+pub const GROUP_LOAD_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that the controller reads at a time when it replays its log.
+pub const CONTROLLER_READ_BYTES: usize = 256 * 1024;

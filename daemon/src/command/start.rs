@@ -185,6 +185,7 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
     }
     let fitting = ShardPlan::new(sizes.memory_bytes, sizes.shards).connections_max();
     let process = Process {
+        memory_bytes: sizes.memory_bytes,
         advertised: advertised(config, *kafka_address),
         config: config.clone(),
         identity: data.identity().clone(),

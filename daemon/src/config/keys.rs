@@ -10,6 +10,10 @@ use std::path::PathBuf;
 
 use kafka_lite::limits::{FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST, FRAME_BYTES_MAX_DEFAULT};
 
+use std::time::Duration;
+
+use kafka_lite::topic_config::broker_config;
+
 use super::{Config, HostPort, LogFormat};
 use crate::limits::{MEMORY_BYTES_MIN, SHARDS_MAX};
 
@@ -47,6 +51,20 @@ impl Key {
         let name = self.name.replace(['.', '-'], "_");
         format!("SLUICE_{}", name.to_uppercase())
     }
+}
+
+/// A broker config of Kafka: its name is the key, its check is Kafka's.
+macro_rules! broker_key {
+    ($name:literal, $default:literal, $value:literal) => {
+        Key {
+            name: $name,
+            flag: None,
+            default: $default,
+            value: $value,
+            help: concat!("Kafka's ", $name),
+            apply: |config, text| set_broker_config(config, $name, text),
+        }
+    };
 }
 
 /// Every key, in the order of the help.
@@ -178,6 +196,38 @@ pub static KEYS: &[Key] = &[
         help: "Bypass the page cache where the file system can; otherwise every write is flushed by fdatasync",
         apply: |config, text| set(&mut config.storage_direct_io, boolean(text)),
     },
+    Key {
+        name: "storage.commit.interval.ms",
+        flag: None,
+        default: "auto",
+        value: "MS",
+        help: "Least time between two flushes of the journal, 0 to 1000: longer wears flash less and \
+               answers later; auto is 0",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| number(text, 0, 1000));
+            let interval = parsed.map(|ms| ms.map(Duration::from_millis));
+            set(&mut config.storage_commit_interval, interval)
+        },
+    },
+    Key {
+        name: "storage.discard",
+        flag: None,
+        default: "false",
+        value: "true|false",
+        help: "For benchmarks only: acknowledge records and keep nothing",
+        apply: |config, text| set(&mut config.storage_discard, boolean(text)),
+    },
+    broker_key!("auto.create.topics.enable", "true", "true|false"),
+    broker_key!("num.partitions", "1", "N"),
+    broker_key!("message.max.bytes", "1048588", "BYTES"),
+    broker_key!("log.retention.ms", "604800000", "MS"),
+    broker_key!("log.retention.bytes", "-1", "BYTES"),
+    broker_key!("log.segment.bytes", "16777216", "BYTES"),
+    broker_key!("offsets.topic.num.partitions", "4", "N"),
+    broker_key!("offsets.retention.minutes", "10080", "MINUTES"),
+    broker_key!("group.initial.rebalance.delay.ms", "3000", "MS"),
+    broker_key!("group.min.session.timeout.ms", "6000", "MS"),
+    broker_key!("group.max.session.timeout.ms", "1800000", "MS"),
     Key {
         name: "threads.pin",
         flag: None,
@@ -351,6 +401,13 @@ fn edit_distance(left: &str, right: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or(0)
+}
+
+fn set_broker_config(config: &mut Config, name: &str, text: &str) -> Result<(), String> {
+    let definition = broker_config(name).ok_or("no broker config of that name")?;
+    definition.check(text)?;
+    config.broker_configs.insert(name.into(), text.into());
+    Ok(())
 }
 
 #[cfg(test)]

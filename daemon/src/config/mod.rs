@@ -12,6 +12,9 @@ pub mod memory;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use kafka_lite::topic_config::ConfigMap;
 
 /// A host name or address, and a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,12 @@ pub struct Config {
     pub connections_max_idle_ms: u64,
     /// `storage.direct.io`
     pub storage_direct_io: bool,
+    /// `storage.commit.interval.ms`; `None` chooses.
+    pub storage_commit_interval: Option<Duration>,
+    /// `storage.discard`: acknowledge and keep nothing.
+    pub storage_discard: bool,
+    /// Kafka's broker configs, under Kafka's names.
+    pub broker_configs: ConfigMap,
     /// `threads.pin`
     pub threads_pin: bool,
     /// `memory.lock`

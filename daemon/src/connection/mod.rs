@@ -70,6 +70,7 @@ struct AnswerSlot {
     started: Instant,
     answer: Answer,
     _memory: Reservation,
+    answer_memory: Option<Reservation>,
 }
 
 #[derive(Debug)]
@@ -173,6 +174,17 @@ impl Connection {
         }
     }
 
+    /// Keeps the memory of an answer reserved until it is written; given before the answer.
+    pub(crate) fn hold(&self, sequence: u64, memory: Reservation) {
+        let mut answers = self.answers.borrow_mut();
+        let place = sequence
+            .checked_sub(answers.first_sequence)
+            .and_then(|place| usize::try_from(place).ok());
+        if let Some(slot) = place.and_then(|place| answers.slots.get_mut(place)) {
+            slot.answer_memory = Some(memory);
+        }
+    }
+
     /// Whether the reader may take another request.
     fn has_room(&self) -> bool {
         self.in_flight() < REQUESTS_IN_FLIGHT_MAX
@@ -187,6 +199,7 @@ impl Connection {
             started: Instant::now(),
             answer: Answer::Waiting,
             _memory: memory,
+            answer_memory: None,
         });
         sequence
     }

@@ -31,11 +31,14 @@
 //!   which turns a sub-slice of the decoded message (record data) into `Bytes` without a copy.
 //! * [`RequestContext::connection`]: who asks, and whether the connection is still open, for long
 //!   polls ([`crate::connection::Connection::closed`]).
-//! * `shard.state()`, everything the handlers keep per shard ([`ShardState`]).
+//! * `shard.state()`, everything the handlers keep per shard (`ShardState`).
 //! * memory: the frame is reserved already (until the answer is written). A handler that builds a
 //!   large answer reserves from `shard.budgets().responses` first.
 
 mod api_versions;
+mod fetch;
+mod group;
+mod produce;
 
 use std::rc::Rc;
 
@@ -47,6 +50,7 @@ use tracing::{debug, error};
 
 use crate::connection::Connection;
 use crate::shard::Shard;
+use crate::shard::memory_budget::Reservation;
 
 /// One request as the connection read it.
 #[derive(Clone, Debug)]
@@ -75,38 +79,27 @@ pub struct Reply {
     used: bool,
 }
 
-/// What the handlers of one shard keep: partitions, groups, the catalog snapshot.
-#[derive(Debug, Default)]
-pub struct ShardState {}
-
-impl ShardState {
-    /// Opens everything that belongs to a shard, before its first connection.
-    ///
-    /// # Errors
-    /// A sentence for the operator; the start fails with it.
-    #[expect(
-        clippy::unused_async,
-        reason = "opening the log engine waits for the disk; the seam is async already"
-    )]
-    pub async fn open(_shard: &Rc<Shard>) -> Result<Self, String> {
-        Ok(Self::default())
-    }
-
-    /// Flushes and closes, after the last connection is gone.
-    #[expect(
-        clippy::unused_async,
-        reason = "flushing the log engine waits for the disk; the seam is async already"
-    )]
-    pub async fn close(&self, _shard: &Rc<Shard>) {}
-}
-
 /// Takes one request. Phase one happens before it returns; the answer may come later.
 pub fn handle_request(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) {
-    if request.key == ApiKey::ApiVersions {
-        return api_versions::handle(shard, request, reply);
+    match request.key {
+        ApiKey::ApiVersions => api_versions::handle(shard, request, reply),
+        ApiKey::Produce => produce::handle(shard, request, reply),
+        ApiKey::Fetch => fetch::handle(shard, request, reply),
+        ApiKey::JoinGroup => group::join_group(shard, request, reply),
+        ApiKey::SyncGroup => group::sync_group(shard, request, reply),
+        ApiKey::Heartbeat => group::heartbeat(shard, request, reply),
+        ApiKey::LeaveGroup => group::leave_group(shard, request, reply),
+        ApiKey::OffsetCommit => group::offset_commit(shard, request, reply),
+        ApiKey::OffsetFetch => group::offset_fetch(shard, request, reply),
+        ApiKey::OffsetDelete => group::offset_delete(shard, request, reply),
+        ApiKey::DescribeGroups => group::describe_groups(shard, request, reply),
+        ApiKey::ListGroups => group::list_groups(shard, request, reply),
+        ApiKey::DeleteGroups => group::delete_groups(shard, request, reply),
+        other => {
+            debug!(api = other.name(), "no handler for this request");
+            reply.close("the API is not served");
+        }
     }
-    debug!(api = request.key.name(), "no handler for this request");
-    reply.close("the API is not served");
 }
 
 impl RequestContext {
@@ -180,6 +173,11 @@ impl Reply {
     pub fn send_frame(mut self, frame: EncodedFrame) {
         self.used = true;
         self.connection.answer(self.sequence, Some(frame));
+    }
+
+    /// Keeps the memory of the answer reserved until it is written.
+    pub fn hold(&self, memory: Reservation) {
+        self.connection.hold(self.sequence, memory);
     }
 
     /// Ends the request without an answer, as Kafka does for produce with acks=0.

@@ -24,21 +24,26 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::acceptor::AddressCounts;
+use kafka_lite::catalog::{Applied, CatalogSnapshot};
+use kafka_lite::topic_config::ConfigMap;
+
 use self::budgets::ShardBudgets;
 use self::mail::{MailSender, Mailbox};
 use self::notify::Notify;
 use self::promise::{Fulfil, Promise, promise};
 use crate::config::{Config, HostPort};
 use crate::connection::{Connection, ConnectionId};
+use crate::controller::Controller;
 use crate::data_directory::Identity;
-use crate::handlers::ShardState;
 use crate::io::clock::ShardClock;
 use crate::io::disk::FileDisk;
 use crate::io::helper_thread::Helper;
 use crate::metrics::shard_metrics::ShardMetrics;
 use crate::metrics::{Collector, Family, Kind, Sample};
+use crate::shard_state::ShardState;
 use crate::sys::socket;
 
 /// Number of a shard, from 0.
@@ -62,6 +67,8 @@ pub struct Process {
     pub connections: Vec<AtomicU32>,
     /// The address that clients are told to use.
     pub advertised: HostPort,
+    /// Memory limit of the process in bytes.
+    pub memory_bytes: u64,
     /// Connections that are open at once at most.
     pub connections_max: u64,
     /// Open connections per client address, where that is limited.
@@ -255,8 +262,45 @@ impl Shard {
         clippy::expect_used,
         reason = "connections are accepted only after every shard is open"
     )]
-    pub fn state(&self) -> &ShardState {
+    pub(crate) fn state(&self) -> &ShardState {
         self.state.get().expect("the shard is open")
+    }
+
+    /// Id of this node.
+    pub fn node_id(&self) -> i32 {
+        i32::try_from(self.process.config.node_id).unwrap_or(i32::MAX)
+    }
+
+    /// The wall clock, ms since 1970.
+    pub fn wall_clock_ms(&self) -> i64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The catalog as this shard knows it.
+    pub(crate) fn catalog(&self) -> Arc<CatalogSnapshot> {
+        self.state().catalog()
+    }
+
+    /// The controller, if it is open on this shard.
+    pub(crate) fn controller(&self) -> Option<&Rc<Controller>> {
+        self.state().controller()
+    }
+
+    /// Broker configs of the process's configuration.
+    pub(crate) fn static_configs(&self) -> &Arc<ConfigMap> {
+        self.state().static_configs()
+    }
+
+    /// Follows a change of the catalog; returns when its partitions serve.
+    pub(crate) async fn handle_catalog(
+        self: &Rc<Self>,
+        snapshot: Arc<CatalogSnapshot>,
+        applied: &[Applied],
+    ) {
+        self.state().handle_catalog(self, snapshot, applied).await;
     }
 
     /// Whether the process is stopping: long polls end at once.

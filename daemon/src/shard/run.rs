@@ -22,7 +22,6 @@ use super::budgets::{ShardBudgets, ShardPlan};
 use super::mail::MailReceiver;
 use super::{Message, Process, Shard, ShardId, ShardParts};
 use crate::connection::free_kept_frames;
-use crate::handlers::ShardState;
 use crate::io::clock::ShardClock;
 use crate::io::disk::{FileDisk, FileDriver};
 use crate::io::helper_thread::{Completion, Helper};
@@ -31,6 +30,7 @@ use crate::limits::{
     HELPER_THREADS_EPOLL, HELPER_THREADS_RING, IDLE_SWEEP_INTERVAL, RING_ENTRIES_LARGE,
     RING_ENTRIES_SMALL, SHARD_STACK_BYTES, SMALL_MEMORY_BYTES, STOP_DRAIN_TIMEOUT,
 };
+use crate::shard_state::ShardState;
 use crate::sys::{memory, process};
 
 /// What a shard's thread needs at start.
@@ -139,9 +139,9 @@ async fn open(start: ShardStart) -> Result<Rc<Shard>, String> {
         disk,
         clock: ShardClock::new(start.started),
     });
+    shard.set_state(ShardState::new(&shard));
     monoio::spawn(run_inbox(Rc::clone(&shard), start.receiver, bell));
-    let state = ShardState::open(&shard).await?;
-    shard.set_state(state);
+    ShardState::open(&shard).await?;
     Ok(shard)
 }
 
@@ -204,7 +204,7 @@ pub async fn stop(shard: Rc<Shard>) {
     for connection in shard.connections() {
         connection.close("the broker stops");
     }
-    shard.state().close(&shard).await;
+    shard.state().close().await;
     debug!(shard = shard.id(), "stopped");
 }
 
