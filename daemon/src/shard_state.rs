@@ -32,7 +32,7 @@ use crate::shard::Shard;
 use crate::shard::notify::Notify;
 
 /// The rooms of one shard.
-pub struct ShardState {
+pub(crate) struct ShardState {
     partitions: Rc<PartitionSet>,
     groups: Rc<GroupService>,
     fetch_sessions: RefCell<FetchSessions>,
