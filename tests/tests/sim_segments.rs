@@ -18,7 +18,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use kafka_lite::record_batch::{BatchBuilder, BatchOptions, BatchView, Compression};
 use storage::compaction::{
-    CompactionJob, CompactionPlan, CompactionRules, Pace, compact_log, recover_interrupted,
+    CompactionJob, CompactionPlan, CompactionRules, Pace, SegmentSwitch, compact_log,
+    recover_interrupted,
 };
 use storage::disk::Disk;
 use storage::disk_budget::DiskBudget;
@@ -233,6 +234,23 @@ async fn fill(store: SegmentStore<SimDisk>) -> (Rc<Log>, State) {
     )
 }
 
+impl SegmentSwitch for Log {
+    type Turn = ();
+
+    async fn begin(&self, _: &[ClosedSegment], _: i64) -> Result<Option<()>, SegmentError> {
+        Ok(Some(()))
+    }
+
+    fn finish(&self, (): (), sources: &[ClosedSegment], output: ClosedSegment) {
+        let mut list = self.closed.borrow_mut();
+        let at = list
+            .iter()
+            .position(|segment| *segment == sources[0])
+            .unwrap();
+        list.splice(at..at + sources.len(), [output]).for_each(drop);
+    }
+}
+
 impl Log {
     async fn compact(&self, executor: &Executor) -> Result<(), SegmentError> {
         let closed = self.closed.borrow().clone();
@@ -259,23 +277,8 @@ impl Log {
             active_producers: &producers,
             aborted: &[],
         };
-        let mut on_switch = |sources: &[ClosedSegment], output: ClosedSegment| {
-            let mut list = self.closed.borrow_mut();
-            let at = list
-                .iter()
-                .position(|segment| *segment == sources[0])
-                .unwrap();
-            list.splice(at..at + sources.len(), [output]);
-        };
         let mut pace = Pace::new(executor.clone(), 1 << 20);
-        compact_log(
-            &self.store,
-            &self.directory,
-            &job,
-            &mut pace,
-            &mut on_switch,
-        )
-        .await?;
+        compact_log(&self.store, &self.directory, &job, &mut pace, self).await?;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ mod writer;
 pub use pace::Pace;
 pub use plan::{CompactionFacts, CompactionPlan, CompactionRules, plan_compaction};
 pub use round::{AbortedTransaction, CompactionFigures, CompactionJob, compact_log};
-pub use swap::recover_interrupted;
+pub use swap::{SegmentSwitch, recover_interrupted};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use super::key_map::KeyMap;
 use super::pace::Pace;
 use super::plan::{CompactionPlan, CompactionRules};
 use super::stream::BatchStream;
-use super::swap::switch;
+use super::swap::{SegmentSwitch, switch};
 use super::writer::CleanedWriter;
 use crate::disk::{Clock, Disk, DiskError};
 use crate::retention::WallClock;
@@ -67,12 +67,13 @@ pub struct CompactionFigures {
     pub records_read: u64,
     /// See above.
     pub records_kept: u64,
+    /// The owner's list changed under the round (retention); what was switched stays.
+    pub was_stopped: bool,
     /// The map filled before the planned end: another round is due at once.
     pub map_was_full: bool,
 }
 
-/// Runs one round. `on_switch` replaces the given sources by the new segment in the owner's list,
-/// at once.
+/// Runs one round; `owner` replaces sources by their output in its list, group by group.
 ///
 /// A reader that was made before keeps the old file; one that is being made fails with
 /// [`SegmentError::Replaced`] and looks the segment up again.
@@ -86,7 +87,7 @@ pub async fn compact_log<D: Disk, C: Clock>(
     directory: &Rc<str>,
     job: &CompactionJob<'_>,
     pace: &mut Pace<C>,
-    on_switch: &mut dyn FnMut(&[ClosedSegment], ClosedSegment),
+    owner: &impl SegmentSwitch,
 ) -> Result<CompactionFigures, SegmentError> {
     let mut map = KeyMap::new(job.map_bytes);
     let end_offset = fill_map(store, directory, job, &mut map, pace).await?;
@@ -120,16 +121,19 @@ pub async fn compact_log<D: Disk, C: Clock>(
             .iter()
             .map(|segment| u64::from(segment.size_bytes))
             .sum();
-        figures.bytes_before += bytes;
-        figures.bytes_after += {
-            let group = Group {
-                store,
-                directory,
-                sources: group,
-                bytes,
-            };
-            group.compact(&mut filter, pace, on_switch).await?
+        let group = Group {
+            store,
+            directory,
+            sources: group,
+            bytes,
         };
+        let Some(bytes_after) = group.compact(&mut filter, pace, owner).await? else {
+            figures.first_dirty_offset = job.plan.first_dirty_offset;
+            figures.was_stopped = true;
+            break;
+        };
+        figures.bytes_before += bytes;
+        figures.bytes_after += bytes_after;
     }
     figures.records_read = filter.records_read;
     figures.records_kept = filter.records_kept;
@@ -225,16 +229,16 @@ struct Group<'a, D: Disk> {
 }
 
 impl<D: Disk> Group<'_, D> {
-    /// Writes the output and switches to it; returns its size. A group of one that would not change
-    /// stays.
+    /// Writes the output and switches to it; returns its size, `None` when the owner stopped it.
+    /// A group of one that would not change stays.
     async fn compact<C: Clock>(
         &self,
         filter: &mut Filter<'_>,
         pace: &mut Pace<C>,
-        on_switch: &mut dyn FnMut(&[ClosedSegment], ClosedSegment),
-    ) -> Result<u64, SegmentError> {
+        owner: &impl SegmentSwitch,
+    ) -> Result<Option<u64>, SegmentError> {
         let Some(first) = self.sources.first() else {
-            return Ok(0);
+            return Ok(Some(0));
         };
         if !self.store.budget().take(self.bytes) {
             let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);
@@ -244,8 +248,15 @@ impl<D: Disk> Group<'_, D> {
             }
             .into());
         }
-        let result = self.write_and_switch(first, filter, pace, on_switch).await;
+        let result = self.write_and_switch(first, filter, pace, owner).await;
         self.store.budget().give_back(self.bytes);
+        if !matches!(result, Ok(Some(_))) {
+            // A leftover would be removed at the next start; now is better, but not needed.
+            let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);
+            if let Err(error) = self.store.disk().remove(&path).await {
+                tracing::debug!(%error, "no output of the interrupted compaction to remove");
+            }
+        }
         result
     }
 
@@ -254,8 +265,8 @@ impl<D: Disk> Group<'_, D> {
         first: &ClosedSegment,
         filter: &mut Filter<'_>,
         pace: &mut Pace<C>,
-        on_switch: &mut dyn FnMut(&[ClosedSegment], ClosedSegment),
-    ) -> Result<u64, SegmentError> {
+        owner: &impl SegmentSwitch,
+    ) -> Result<Option<u64>, SegmentError> {
         let mut writer =
             CleanedWriter::create(self.store, self.directory, first.base_offset).await?;
         let mut changed = self.sources.len() > 1;
@@ -265,12 +276,15 @@ impl<D: Disk> Group<'_, D> {
         let cleaned = writer.finish().await?;
         let size = u64::from(cleaned.size_bytes);
         if changed {
-            switch(self.store, self.directory, self.sources, cleaned, on_switch).await?;
+            let owner = (owner, filter.end_offset);
+            if !switch(self.store, self.directory, self.sources, cleaned, owner).await? {
+                return Ok(None);
+            }
         } else {
             let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);
             self.store.disk().remove(&path).await?;
         }
-        Ok(size)
+        Ok(Some(size))
     }
 
     async fn copy<C: Clock>(

@@ -14,6 +14,7 @@
 //!                   2. each step is durable before the next (the disk promises it).
 //! Source            Kafka 4.3 `UnifiedLog.replaceSegments`, `LogLoader`; docs/formats/segment.md.
 
+use std::future::Future;
 use std::rc::Rc;
 
 use super::writer::Cleaned;
@@ -23,7 +24,25 @@ use crate::segment::{
     parse_file_name, remove_index_files, remove_log_files, write_index_files,
 };
 
-/// Steps 2 to 5; `on_switch` gets the new segment in the same instant in which readers may see it.
+/// The owner of a log's list of segments, as compaction sees it.
+pub trait SegmentSwitch {
+    /// Proof that nobody else changes the list or takes a checkpoint of it.
+    type Turn;
+
+    /// Waits for the turn and makes durable that closed segments which begin below `end_offset` are
+    /// about to be replaced, so that a recovery asks the files. `None` when the sources are no
+    /// longer in the list (retention): the round ends.
+    fn begin(
+        &self,
+        sources: &[ClosedSegment],
+        end_offset: i64,
+    ) -> impl Future<Output = Result<Option<Self::Turn>, SegmentError>>;
+
+    /// Replaces the sources by `output` in the list, in the instant in which readers may see it.
+    fn finish(&self, turn: Self::Turn, sources: &[ClosedSegment], output: ClosedSegment);
+}
+
+/// Steps 2 to 5; false when the owner did not let it happen.
 ///
 /// # Errors
 /// [`SegmentError::Disk`]: on an error after step 2 the log must be opened again, which finishes.
@@ -32,10 +51,13 @@ pub(crate) async fn switch<D: Disk>(
     directory: &Rc<str>,
     sources: &[ClosedSegment],
     cleaned: Cleaned,
-    on_switch: &mut dyn FnMut(&[ClosedSegment], ClosedSegment),
-) -> Result<(), SegmentError> {
+    (owner, end_offset): (&impl SegmentSwitch, i64),
+) -> Result<bool, SegmentError> {
     let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
-        return Ok(());
+        return Ok(true);
+    };
+    let Some(list) = owner.begin(sources, end_offset).await? else {
+        return Ok(false);
     };
     let disk = store.disk();
     let base = first.base_offset;
@@ -55,7 +77,7 @@ pub(crate) async fn switch<D: Disk>(
         max_timestamp: cleaned.index.max_timestamp(),
         size_bytes: cleaned.size_bytes,
     };
-    on_switch(sources, output);
+    owner.finish(list, sources, output);
     drop(turn);
     let before: u64 = sources
         .iter()
@@ -66,7 +88,7 @@ pub(crate) async fn switch<D: Disk>(
     if let Err(error) = write_index_files(disk, directory, &cleaned.index).await {
         tracing::warn!(%error, directory = &**directory, base, "index not written, it is rebuilt later");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Finishes or drops what an interrupted round left in a log's directory. Call it at start, before

@@ -1,5 +1,6 @@
 //! A round over random and chosen logs, compared with a map of the keys.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use kafka_lite::record_batch::{BatchHeader, BatchOptions, BatchProducer, BatchVi
 
 use super::{
     AbortedTransaction, CompactionFacts, CompactionFigures, CompactionJob, CompactionPlan,
-    CompactionRules, Pace, compact_log, plan_compaction, recover_interrupted,
+    CompactionRules, Pace, SegmentSwitch, compact_log, plan_compaction, recover_interrupted,
 };
 use crate::disk::{Clock, Disk};
 use crate::disk_budget::DiskBudget;
@@ -30,6 +31,30 @@ impl Clock for NoTime {
     }
 
     async fn sleep(&self, _pause: Duration) {}
+}
+
+/// The list of segments of a log that nobody else changes.
+struct List(RefCell<Vec<ClosedSegment>>);
+
+impl SegmentSwitch for List {
+    type Turn = ();
+
+    async fn begin(&self, sources: &[ClosedSegment], _: i64) -> Result<Option<()>, SegmentError> {
+        let list = self.0.borrow();
+        Ok(sources
+            .iter()
+            .all(|source| list.contains(source))
+            .then_some(()))
+    }
+
+    fn finish(&self, (): (), sources: &[ClosedSegment], output: ClosedSegment) {
+        let mut list = self.0.borrow_mut();
+        let at = list
+            .iter()
+            .position(|segment| *segment == sources[0])
+            .unwrap();
+        list.splice(at..at + sources.len(), [output]).for_each(drop);
+    }
 }
 
 const RULES: CompactionRules = CompactionRules {
@@ -171,23 +196,12 @@ impl Log {
     fn compact(&mut self) -> Result<CompactionFigures, SegmentError> {
         let (closed, producers) = (self.closed.clone(), self.producers.clone());
         let job = self.job(&closed, &producers);
-        let list = &mut self.closed;
-        let mut on_switch = |sources: &[ClosedSegment], output: ClosedSegment| {
-            let at = list
-                .iter()
-                .position(|segment| *segment == sources[0])
-                .unwrap();
-            list.splice(at..at + sources.len(), [output]);
-        };
+        let owner = List(RefCell::new(closed.clone()));
         let mut pace = Pace::new(NoTime, 1000);
-        let compact = compact_log(
-            &self.store,
-            &self.directory,
-            &job,
-            &mut pace,
-            &mut on_switch,
-        );
-        let figures = block_on(compact)?;
+        let compact = compact_log(&self.store, &self.directory, &job, &mut pace, &owner);
+        let result = block_on(compact);
+        self.closed = owner.0.into_inner();
+        let figures = result?;
         self.first_dirty_offset = figures.first_dirty_offset;
         Ok(figures)
     }
@@ -414,8 +428,8 @@ fn tombstones_stay_while_the_clock_cannot_be_believed() {
     let mut job = log.job(&closed, &producers);
     job.clock.is_synchronised = false;
     let mut pace = Pace::new(NoTime, 0);
-    let mut on_switch = |_: &[ClosedSegment], _| panic!("unchanged");
-    let compact = compact_log(&log.store, &log.directory, &job, &mut pace, &mut on_switch);
+    let owner = List(RefCell::new(Vec::new()));
+    let compact = compact_log(&log.store, &log.directory, &job, &mut pace, &owner);
     block_on(compact).unwrap();
     assert_eq!(log.batches()[0].0.delete_horizon(), None);
     assert_eq!(log.data().len(), 2);
@@ -489,17 +503,17 @@ fn records_of_aborted_transactions_go_and_shadow_nothing() {
         last_offset: 2,
     }];
     job.aborted = &aborted;
-    let list = &mut log.closed;
+    let owner = List(RefCell::new(closed.clone()));
     let mut pace = Pace::new(NoTime, 0);
-    let mut on_switch = |_: &[ClosedSegment], output| *list = vec![output];
     block_on(compact_log(
         &log.store,
         &log.directory,
         &job,
         &mut pace,
-        &mut on_switch,
+        &owner,
     ))
     .unwrap();
+    log.closed = owner.0.into_inner();
     let offsets: Vec<i64> = log.data().iter().map(|seen| seen.0).collect();
     assert_eq!(offsets, [0, 2]);
 }

@@ -37,6 +37,8 @@ pub(crate) struct ReplayedLog {
     pub(crate) open_cut: Option<i64>,
     /// The lowest cut at all: what the checkpoint says about segments holds only below it.
     pub(crate) lowest_cut: Option<i64>,
+    /// Closed segments that begin below may have been compacted since the checkpoint.
+    pub(crate) compacted_end: Option<i64>,
     /// The journal mentions entries of the log, so its segments are looked at.
     pub(crate) mentioned: bool,
     /// Highest offset and index that any entry spoke of (exclusive).
@@ -112,7 +114,8 @@ impl Replay {
             | JournalEntry::Truncate { .. }
             | JournalEntry::TruncateDone { .. }
             | JournalEntry::LogStart { .. }
-            | JournalEntry::Mark { .. } => {}
+            | JournalEntry::Mark { .. }
+            | JournalEntry::Compacted { .. } => {}
         }
         match self.logs.get_mut(&slot) {
             Some(log) => log.handle_entry(commit, entry, &mut self.block),
@@ -132,6 +135,7 @@ impl ReplayedLog {
             candidates: BTreeMap::new(),
             open_cut: None,
             lowest_cut: None,
+            compacted_end: None,
             mentioned: checkpoint_halted,
         }
     }
@@ -208,6 +212,10 @@ impl ReplayedLog {
                 self.mentioned = true;
                 self.marked_end_offset = self.marked_end_offset.max(end_offset);
                 self.seen_end = self.seen_end.max(end_offset);
+            }
+            JournalEntry::Compacted { end_offset } => {
+                self.mentioned = true;
+                self.compacted_end = self.compacted_end.max(Some(end_offset));
             }
             JournalEntry::Cursor { .. } | JournalEntry::Created { .. } | JournalEntry::Deleted => {}
         }

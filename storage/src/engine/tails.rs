@@ -13,6 +13,7 @@
 
 use std::rc::Rc;
 
+use crate::compaction::recover_interrupted;
 use crate::disk::Disk;
 use crate::engine::replay::ReplayedLog;
 use crate::error::Corrupt;
@@ -80,6 +81,8 @@ struct Tails<'a, D: Disk> {
 impl<'a, D: Disk> Tails<'a, D> {
     fn new(store: &'a SegmentStore<D>, directory: Rc<str>, replayed: &'a ReplayedLog) -> Self {
         let checkpoint = &replayed.checkpoint;
+        // What was compacted after the checkpoint only the files know.
+        let compacted_end = replayed.compacted_end.unwrap_or(i64::MIN);
         // What was cut after the checkpoint may have reached into what it lists.
         let cut = replayed.lowest_cut.unwrap_or(i64::MAX);
         let closed: Vec<ClosedSegment> = checkpoint
@@ -89,6 +92,7 @@ impl<'a, D: Disk> Tails<'a, D> {
             .map(ClosedSegment::from)
             .filter(|closed| closed.next_offset > checkpoint.log_start_offset)
             .filter(|closed| closed.next_offset <= cut)
+            .filter(|closed| closed.base_offset >= compacted_end)
             .collect();
         for segment in &closed {
             store.adopt_closed(segment);
@@ -139,6 +143,10 @@ impl<'a, D: Disk> Tails<'a, D> {
     }
 
     async fn scan(&mut self) -> Result<(), SegmentError> {
+        let compacted_end = self.replayed.compacted_end;
+        if compacted_end.is_some() {
+            recover_interrupted(self.store, &self.directory).await?;
+        }
         let mut files = Vec::new();
         for entry in self.store.disk().list(&self.directory).await? {
             if let Some((base_offset, FileKind::Log)) = parse_file_name(&entry.name) {
@@ -169,13 +177,42 @@ impl<'a, D: Disk> Tails<'a, D> {
                 remove_log_files(self.store.disk(), &self.directory, base_offset).await?;
                 continue;
             }
-            self.scan_file(base_offset, length).await?;
+            if compacted_end.is_some_and(|end| base_offset < end) {
+                self.take_compacted(base_offset, length, next_base).await?;
+            } else {
+                self.scan_file(base_offset, length).await?;
+            }
         }
+        self.found
+            .segments
+            .closed
+            .sort_unstable_by_key(|closed| closed.base_offset);
         if self.found.end_offset < start {
             // The journal alone had what was deleted: the next segment begins at the log start.
             self.close_active().await?;
         }
         self.found.was_cut |= self.replayed.open_cut.is_some();
+        Ok(())
+    }
+
+    /// A closed segment as compaction left it: its batches have gaps, and it ends where the next
+    /// one begins.
+    async fn take_compacted(
+        &mut self,
+        base_offset: i64,
+        file_length_bytes: u64,
+        next_base: Option<i64>,
+    ) -> Result<(), SegmentError> {
+        let size = u32::try_from(file_length_bytes).unwrap_or(u32::MAX);
+        let recover = self
+            .store
+            .recover_closed(&self.directory, base_offset, size);
+        let mut closed = recover.await?;
+        closed.next_offset = next_base
+            .unwrap_or(closed.next_offset)
+            .max(closed.next_offset);
+        self.found.end_offset = self.found.end_offset.max(closed.next_offset);
+        self.found.segments.closed.push(closed);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The engine over a disk in memory: a few tasks, a clock that only moves when all wait.
 
+mod compaction;
 mod crash;
 pub(crate) mod segments;
 mod walking;

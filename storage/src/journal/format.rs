@@ -169,6 +169,8 @@ pub(crate) enum JournalEntry<'a> {
     LogStart { offset: i64 },
     /// The segments hold everything below `end_offset`, durably, outside the journal.
     Mark { end_offset: i64 },
+    /// Compaction replaces closed segments that begin below `end_offset`: only the files tell which.
+    Compacted { end_offset: i64 },
     /// A named value of a later room.
     Cursor { key: &'a [u8], value: &'a [u8] },
     /// The slot stands for this log from here on.
@@ -186,7 +188,10 @@ impl JournalEntry<'_> {
                 Self::Side { payload, .. } => 24 + payload.len(),
                 Self::HardState { .. } => 9,
                 Self::Truncate { .. } => 16,
-                Self::TruncateDone { .. } | Self::LogStart { .. } | Self::Mark { .. } => 8,
+                Self::TruncateDone { .. }
+                | Self::LogStart { .. }
+                | Self::Mark { .. }
+                | Self::Compacted { .. } => 8,
                 Self::Cursor { key, value } => 4 + key.len() + value.len(),
                 Self::Created { name, .. } => 20 + name.len(),
                 Self::Deleted => 0,
@@ -205,6 +210,7 @@ impl JournalEntry<'_> {
             Self::Cursor { .. } => 8,
             Self::Created { .. } => 9,
             Self::Deleted => 10,
+            Self::Compacted { .. } => 11,
         }
     }
 
@@ -251,7 +257,9 @@ impl JournalEntry<'_> {
                 buffer.extend_from_slice(&from_index.to_le_bytes());
             }
             Self::LogStart { offset } => buffer.extend_from_slice(&offset.to_le_bytes()),
-            Self::Mark { end_offset } => buffer.extend_from_slice(&end_offset.to_le_bytes()),
+            Self::Mark { end_offset } | Self::Compacted { end_offset } => {
+                buffer.extend_from_slice(&end_offset.to_le_bytes());
+            }
             Self::Cursor { key, value } => {
                 let key_bytes = u32::try_from(key.len()).unwrap_or(u32::MAX);
                 buffer.extend_from_slice(&key_bytes.to_le_bytes());
@@ -329,6 +337,9 @@ pub(crate) fn decode_entry<'a>(body: &mut &'a [u8]) -> Option<(u32, JournalEntry
             }
         }
         10 => JournalEntry::Deleted,
+        11 => JournalEntry::Compacted {
+            end_offset: inner.i64()?,
+        },
         _ => return None,
     };
     *body = reader.rest();
@@ -438,6 +449,7 @@ mod tests {
             JournalEntry::TruncateDone { from_index: 9 },
             JournalEntry::LogStart { offset: 4 },
             JournalEntry::Mark { end_offset: 6 },
+            JournalEntry::Compacted { end_offset: 66 },
             JournalEntry::Cursor {
                 key: b"k",
                 value: b"value",

@@ -11,6 +11,7 @@
 
 pub(crate) mod append_buffer;
 pub(crate) mod change;
+mod compact;
 pub(crate) mod durable;
 mod log;
 mod read;
@@ -18,4 +19,5 @@ pub(crate) mod segments;
 pub(crate) mod state;
 
 pub use change::SegmentFacts;
+pub use compact::CompactionRequest;
 pub use log::{AppendedEntry, Entry, PartitionLog};
