@@ -169,7 +169,7 @@ pub(crate) enum JournalEntry<'a> {
     LogStart { offset: i64 },
     /// The segments hold everything below `end_offset`, durably, outside the journal.
     Mark { end_offset: i64 },
-    /// Compaction replaces closed segments that begin below `end_offset`: only the files tell which.
+    /// Compaction replaces closed segments that begin below `end_offset`: only files tell which.
     Compacted { end_offset: i64 },
     /// A named value of a later room.
     Cursor { key: &'a [u8], value: &'a [u8] },

@@ -1,4 +1,4 @@
-//! Compaction of a log inside the engine: beside appends, over crashes, with and without checkpoint.
+//! Compaction of a log inside the engine: beside appends, over crashes, with or without checkpoint.
 
 use std::collections::BTreeMap;
 
