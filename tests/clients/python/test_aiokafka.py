@@ -22,7 +22,8 @@ def with_deadline(test):
     return lambda *arguments: asyncio.run(limited(*arguments))
 
 
-async def until(what, look):
+async def until(look):
+    """Waits for look to be true; the deadline of the test ends the wait."""
     while not look():
         await asyncio.sleep(0.02)
 
@@ -32,7 +33,8 @@ async def new_topic(bootstrap, partitions=1):
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(topic, partitions, 1)])
-    assert topic in await admin.list_topics()
+    while topic not in await admin.list_topics():
+        await asyncio.sleep(0.02)
     await admin.close()
     return topic
 
@@ -85,15 +87,15 @@ def test_members_join_share_and_leave(bootstrap):
 
         first, second = member(), member()
         await first.start()
-        await until("first has all", lambda: len(first.assignment()) == 4)
+        await until(lambda: len(first.assignment()) == 4)
         await second.start()
-        await until("shared", lambda: len(first.assignment()) == len(second.assignment()) == 2)
+        await until(lambda: len(first.assignment()) == len(second.assignment()) == 2)
         partition = next(iter(second.assignment()))
         commit = {partition: OffsetAndMetadata(0, "note")}
         await second.commit(commit)
         assert await second.committed(partition) == 0
         await second.stop()
-        await until("first has all again", lambda: len(first.assignment()) == 4)
+        await until(lambda: len(first.assignment()) == 4)
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
             for i in range(40):
                 await producer.send_and_wait(topic, b"%d" % i, partition=i % 4)
