@@ -9,6 +9,7 @@
 //!                   [`io`].
 
 pub mod admin;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;

@@ -5,16 +5,26 @@
 //!                      configuration.
 //!                   2. an error is one line on standard error.
 
+pub mod client;
+pub mod cluster;
 pub mod config_check;
+pub mod consume;
+mod escape;
+mod interrupt;
+mod output;
+pub mod produce;
 pub mod start;
+mod time;
+pub mod topic;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
+use self::client::ClientCommand;
 use crate::config::keys::{KEYS, Key};
 use crate::config::load::Flags;
 
@@ -28,6 +38,8 @@ pub enum Command {
     Start(Flags),
     /// `sluice config check FILE`
     ConfigCheck(PathBuf),
+    /// What works on a running broker, wherever it is.
+    Client(Box<ClientCommand>),
 }
 
 /// Reads the command line.
@@ -42,10 +54,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
             let file = check.and_then(|check| check.get_one::<PathBuf>("FILE"));
             Ok(Command::ConfigCheck(file.cloned().unwrap_or_default()))
         }
-        // Any other name was refused above.
-        other => Ok(Command::Start(
-            other.map_or_else(Flags::default, |(_, start)| flags_of(start)),
-        )),
+        Some(("start", start)) => Ok(Command::Start(flags_of(start))),
+        _ => Ok(Command::Client(Box::new(ClientCommand::from_arg_matches(
+            &matches,
+        )?))),
     }
 }
 
@@ -74,8 +86,7 @@ fn tree() -> clap::Command {
     let file = Arg::new("FILE")
         .required(true)
         .value_parser(clap::value_parser!(PathBuf));
-    clap::Command::new("sluice")
-        .about("A Kafka-compatible durable event broker for the edge")
+    let sluice = clap::Command::new("sluice")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -90,7 +101,10 @@ fn tree() -> clap::Command {
                         .about("Check a configuration file and say what is wrong with it")
                         .arg(file),
                 ),
-        )
+        );
+    // What is below brings a description of its own.
+    ClientCommand::augment_subcommands(sluice)
+        .about("A Kafka-compatible durable event broker for the edge")
 }
 
 fn start_command() -> clap::Command {

@@ -1,0 +1,25 @@
+//! A small blocking Kafka client: what the command line speaks to brokers with.
+//!
+//! What it is        one connection per broker, requests one after another, versions negotiated
+//!                   with ApiVersions, partition leaders and coordinators found and dialled at the
+//!                   address that they advertise.
+//! What it is not    a general client: no idempotence, no transactions, no background thread. It
+//!                   knows nothing of the broker in this crate and works with any Kafka broker.
+//! Invariants        1. nothing waits without a bound.
+//!                   2. a request is never sent twice after bytes of it may have arrived.
+//! Reading order     [`Cluster`], [`Connection`], then [`offsets`], [`fetch`].
+
+pub mod address;
+pub mod cluster;
+pub mod connection;
+pub mod error;
+pub mod fetch;
+pub mod limits;
+pub mod offsets;
+pub mod partitioner;
+pub mod produce;
+
+pub use address::Address;
+pub use cluster::{Broker, Cluster, Partition, Topic};
+pub use connection::{Answer, Connection};
+pub use error::ClientError;
