@@ -66,8 +66,18 @@ impl Oracle {
         }
     }
 
-    /// Monotone commit; state machine safety.
+    /// Monotone commit; state machine safety; only own entries by count (Raft §5.4.2).
     pub(crate) fn observe_commit(&mut self, node: &Replica, commit_index: u64) {
+        let raft = node.raft.as_ref().unwrap();
+        if raft.role() == Role::Leader {
+            let term = node.log.term_at(commit_index);
+            assert_eq!(
+                term,
+                Some(raft.term()),
+                "leader {} counted an older entry",
+                node.id
+            );
+        }
         let before = self
             .commits
             .insert(node.id, commit_index)
