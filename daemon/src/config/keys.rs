@@ -406,7 +406,12 @@ fn edit_distance(left: &str, right: &str) -> usize {
 fn set_broker_config(config: &mut Config, name: &str, text: &str) -> Result<(), String> {
     let definition = broker_config(name).ok_or("no broker config of that name")?;
     definition.check(text)?;
-    config.broker_configs.insert(name.into(), text.into());
+    // Kafka shows only what was chosen as chosen: its own default is no entry.
+    if definition.default == text {
+        config.broker_configs.remove(name);
+    } else {
+        config.broker_configs.insert(name.into(), text.into());
+    }
     Ok(())
 }
 

@@ -4,7 +4,9 @@
 //!                   message ([`Request::decode`]) and from a message to a frame
 //!                   ([`encode_response`], [`encode_request`]).
 //! What it is not    rules of the APIs; a decoded message is only well formed.
-//! Invariants        1. a body is decoded exactly: bytes left over are an error.
+//! Invariants        1. a response is decoded exactly: bytes left over are an error. A request may
+//!                   have bytes behind it, which are ignored as Kafka ignores them: librdkafka
+//!                   sends Metadata 13 for no topics with an array count of the older form.
 //! Source            Apache Kafka 4.1 message schemas; the ranges are those of Kafka 4.x, less
 //!                   what is not implemented. KAFKA-18659: Produce is advertised from 0.
 
@@ -71,6 +73,9 @@ impl ApiTable {
 pub trait Message<'a>: Wire<'a> {
     /// The ranges of versions of the API.
     const API: &'static ApiTable;
+
+    /// Whether it goes from client to broker.
+    const IS_REQUEST: bool;
 }
 
 /// A message from client to broker.
@@ -79,10 +84,11 @@ pub trait RequestMessage<'a>: Message<'a> {}
 /// A message from broker to client.
 pub trait ResponseMessage<'a>: Message<'a> {}
 
-/// Decodes the body of one message, exactly.
+/// Decodes the body of one message; see the invariants for bytes behind it.
 ///
 /// # Errors
-/// If the version is not accepted, the body is not well formed, or bytes are left over.
+/// If the version is not accepted, the body is not well formed, or bytes are left over behind a
+/// response.
 pub fn decode_body<'a, M: Message<'a>>(version: i16, body: &'a [u8]) -> Result<M, DecodeError> {
     if !M::API.is_accepted(version) {
         return Err(DecodeError::new(
@@ -93,7 +99,9 @@ pub fn decode_body<'a, M: Message<'a>>(version: i16, body: &'a [u8]) -> Result<M
     }
     let mut decoder = Decoder::new(body, version, M::API.is_flexible(version));
     let message = M::decode(&mut decoder)?;
-    decoder.finish()?;
+    if !M::IS_REQUEST {
+        decoder.finish()?;
+    }
     Ok(message)
 }
 

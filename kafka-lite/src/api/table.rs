@@ -228,10 +228,12 @@ macro_rules! api {
 
         impl<'a> $crate::api::Message<'a> for $request {
             const API: &'static $crate::api::ApiTable = &API;
+            const IS_REQUEST: bool = true;
         }
 
         impl<'a> $crate::api::Message<'a> for $response {
             const API: &'static $crate::api::ApiTable = &API;
+            const IS_REQUEST: bool = false;
         }
 
         impl<'a> $crate::api::RequestMessage<'a> for $request {}
