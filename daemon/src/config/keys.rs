@@ -407,7 +407,7 @@ fn set_broker_config(config: &mut Config, name: &str, text: &str) -> Result<(), 
     let definition = broker_config(name).ok_or("no broker config of that name")?;
     definition.check(text)?;
     // Kafka shows only what was chosen as chosen: its own default is no entry.
-    if definition.default == text {
+    if definition.default == Some(text) {
         config.broker_configs.remove(name);
     } else {
         config.broker_configs.insert(name.into(), text.into());
