@@ -52,7 +52,7 @@ pub const DISK_RESERVE_DIVISOR: u64 = 50;
 pub const COMMIT_BYTES_MAXIMUM: u32 = 1024 * 1024;
 
 /// Smallest setting for the largest commit in bytes: side entries and cursors fit several times.
-pub const COMMIT_BYTES_MINIMUM: u32 = 128 * 1024;
+pub const COMMIT_BYTES_MINIMUM: u32 = 16 * 1024;
 
 /// Commits that may wait behind the ones in flight; beyond it appends are refused
 /// ([`crate::AppendError::NoRoom`]) and the caller stops reading its sockets.
@@ -81,10 +81,10 @@ pub const ZERO_CHUNK_BYTES: u32 = 1024 * 1024;
 pub const SCAN_CHUNK_BYTES: u32 = 1024 * 1024;
 
 /// Longest payload of a side entry in bytes (a voter set of dozens of nodes).
-pub const SIDE_PAYLOAD_BYTES_MAXIMUM: usize = 16 * 1024;
+pub const SIDE_PAYLOAD_BYTES_MAXIMUM: usize = 4 * 1024;
 
 /// Longest key or value of a cursor in bytes.
-pub const CURSOR_BYTES_MAXIMUM: usize = 16 * 1024;
+pub const CURSOR_BYTES_MAXIMUM: usize = 4 * 1024;
 
 /// Longest name of a topic in bytes (Kafka's own limit).
 pub const TOPIC_NAME_BYTES_MAXIMUM: usize = 249;

@@ -120,14 +120,28 @@ async fn open_journal<D: Disk, C: Clock>(
         store_nothing: options.store_nothing,
     };
     let mut files = scanned.files;
-    if files.is_empty() && !options.store_nothing {
-        let mut first = create_ring_file(disk, &shape, 0).await?;
-        first.zeroed_end = zero_piece(disk, &first.file, 0, first.bytes).await?;
-        files.push(first);
+    let mut end = scanned.end;
+    if !options.store_nothing {
+        for place in 0..files.len() {
+            let unused = files.get(place).filter(|file| file.first_commit.0 == 0);
+            if let Some(index) = unused.map(|file| file.index) {
+                // A crash interrupted its creation or its first commit.
+                let renewed = create_ring_file(disk, &shape, index).await?;
+                files.splice(place..=place, [renewed]).for_each(drop);
+            }
+        }
+        if files.is_empty() {
+            files.push(create_ring_file(disk, &shape, 0).await?);
+            end = (0, 0);
+        }
+        if let Some(file) = files.get_mut(end.0).filter(|file| file.zeroed_end == 0) {
+            file.zeroed_end = zero_piece(disk, &file.file, 0, file.bytes).await?;
+            end.1 = 0;
+        }
     }
     let ring = Ring::new(
         files,
-        scanned.end,
+        end,
         free_below,
         options.ring_files,
         options.ring_file_bytes,

@@ -235,8 +235,10 @@ impl<'a, D: Disk> Scanner<'a, D> {
             position: 0,
             number: start.number,
             previous_crc: start.previous_crc,
-            incarnation: start.incarnation,
+            // Replay may begin with commits of an earlier life than the checkpoint's.
+            incarnation: 0,
         };
+        self.incarnation_seen = start.incarnation;
         self.note_heads().await?;
         if let Some(place) = self
             .files

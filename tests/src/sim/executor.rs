@@ -187,13 +187,16 @@ impl Clock for Executor {
 
     async fn sleep(&self, pause: Duration) {
         let deadline = self.now() + pause;
+        // One timer per sleep, however often it is polled: a task that waits for several things at
+        // once would multiply them.
+        let mut timer = None;
         std::future::poll_fn(|context| {
             let mut state = self.state.borrow_mut();
             if state.now >= deadline {
                 return Poll::Ready(());
             }
-            let number = state.timer_next;
-            state.timer_next += 1;
+            let number = *timer.get_or_insert(state.timer_next);
+            state.timer_next = state.timer_next.max(number + 1);
             state
                 .timers
                 .insert((deadline, number), context.waker().clone());
