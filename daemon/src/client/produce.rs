@@ -80,10 +80,10 @@ impl Producer {
         }
     }
 
-    /// How many partitions the topic has.
+    /// The topic as it was last seen.
     #[must_use]
-    pub fn partition_count(&self) -> i32 {
-        self.topic.partition_count()
+    pub const fn topic(&self) -> &Topic {
+        &self.topic
     }
 
     /// Puts a record into the round. A record larger than a batch goes in alone.

@@ -16,7 +16,7 @@ use super::output::{Format, Output};
 use super::produce::ProduceArguments;
 use super::topic::TopicCommand;
 use super::{EXIT_USAGE, complain};
-use crate::client::{Address, ClientError, Cluster};
+use crate::client::{Address, ClientError, Cluster, Topic};
 
 /// Exit code of an operation that failed.
 const EXIT_FAILED: u8 = 1;
@@ -128,6 +128,16 @@ pub(super) fn finish(errors: Vec<ClientError>) -> Result<(), CommandError> {
         return Ok(());
     }
     Err(CommandError::Several(errors))
+}
+
+/// The first of these numbers that is not a partition of the topic, as the error of the call.
+pub(super) fn no_partition(topic: &Topic, numbers: &[i32]) -> Option<CommandError> {
+    let mut numbers = numbers.iter();
+    let number = numbers.find(|number| topic.partition(**number).is_none())?;
+    let (name, last) = (&topic.name, topic.partition_count() - 1);
+    Some(CommandError::Usage(format!(
+        "topic {name}: there is no partition {number}, only 0 to {last}"
+    )))
 }
 
 /// Splits `key=value`.

@@ -13,7 +13,7 @@ use clap::Args;
 
 use self::format::RecordFormat;
 use self::range::OffsetRange;
-use super::client::{BrokerOptions, CommandError};
+use super::client::{BrokerOptions, CommandError, no_partition};
 use super::complain;
 use super::interrupt::Interrupt;
 use crate::client::Cluster;
@@ -109,13 +109,8 @@ impl ConsumeArguments {
         let mut wanted = Vec::new();
         for name in &self.topics {
             let topic = cluster.topic(name, false)?;
-            for number in &self.partitions {
-                if topic.partition(*number).is_none() {
-                    let last = topic.partition_count() - 1;
-                    return Err(CommandError::Usage(format!(
-                        "topic {name}: there is no partition {number}, only 0 to {last}"
-                    )));
-                }
+            if let Some(missing) = no_partition(&topic, &self.partitions) {
+                return Err(missing);
             }
             let ids = topic.partitions.iter().map(|partition| partition.id);
             let ids = ids.filter(|id| self.partitions.is_empty() || self.partitions.contains(id));

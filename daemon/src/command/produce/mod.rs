@@ -15,7 +15,7 @@ use kafka_lite::record_batch::{Compression, RecordHeader};
 use serde_json::json;
 
 use self::input::{InputFormat, InputReader, InputRecord};
-use super::client::{BrokerOptions, CommandError, key_value};
+use super::client::{BrokerOptions, CommandError, key_value, no_partition};
 use super::output::Format;
 use super::time::now_ms;
 use crate::client::limits::{INPUT_QUEUE_RECORDS, LINGER, REQUEST_TIMEOUT};
@@ -199,15 +199,11 @@ impl Rounds<'_> {
     }
 
     fn partition(&self, own: Option<i32>, key: Option<&[u8]>) -> Result<i32, CommandError> {
-        let count = self.producer.partition_count();
+        let count = self.producer.topic().partition_count();
         let named = own.or(self.arguments.partition);
         if let Some(partition) = named {
-            if !(0..count).contains(&partition) {
-                let topic = &self.arguments.topic;
-                let last = count - 1;
-                return Err(CommandError::Usage(format!(
-                    "topic {topic}: there is no partition {partition}, only 0 to {last}"
-                )));
+            if let Some(missing) = no_partition(self.producer.topic(), &[partition]) {
+                return Err(missing);
             }
             return Ok(partition);
         }

@@ -1,14 +1,20 @@
 //! `sluice topic`: one file per command below it.
 
+mod alter;
 mod create;
+mod delete;
 mod describe;
 mod list;
+mod trim;
 
 use clap::Subcommand;
 
+use self::alter::AlterArguments;
 use self::create::CreateArguments;
+use self::delete::DeleteArguments;
 use self::describe::DescribeArguments;
 use self::list::ListArguments;
+use self::trim::TrimArguments;
 use super::client::CommandError;
 
 /// Kafka's number of the resource type "topic".
@@ -23,6 +29,12 @@ pub enum TopicCommand {
     List(ListArguments),
     /// Show settings, partitions, offsets and sizes of topics
     Describe(DescribeArguments),
+    /// Change settings of topics, or raise the number of their partitions
+    Alter(AlterArguments),
+    /// Delete topics with all their records
+    Delete(DeleteArguments),
+    /// Delete the records of a topic before an offset or a time
+    Trim(TrimArguments),
 }
 
 impl TopicCommand {
@@ -31,6 +43,9 @@ impl TopicCommand {
             Self::Create(arguments) => arguments.run(),
             Self::List(arguments) => arguments.run(),
             Self::Describe(arguments) => arguments.run(),
+            Self::Alter(arguments) => arguments.run(),
+            Self::Delete(arguments) => arguments.run(),
+            Self::Trim(arguments) => arguments.run(),
         }
     }
 }
