@@ -74,10 +74,19 @@ impl Connection {
         &self.address
     }
 
-    /// Whether a call failed half way; the connection must be replaced.
+    /// Whether a call failed half way or the broker has hung up since the last one; the
+    /// connection must be replaced.
     #[must_use]
-    pub const fn is_broken(&self) -> bool {
-        self.is_broken
+    pub fn is_broken(&self) -> bool {
+        self.is_broken || self.is_hung_up().unwrap_or(true)
+    }
+
+    /// Between two calls nothing is to be read: what can be read is the end, or nonsense.
+    fn is_hung_up(&self) -> io::Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        Ok(!peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
     }
 
     /// The highest version that both sides speak and that is at most `newest`.

@@ -68,6 +68,8 @@ pub struct Fetcher {
     /// Partitions end where nothing more is committed.
     ends_at_high_watermark: bool,
     leaders: BTreeMap<i32, Vec<TopicPartition>>,
+    /// Next offset of every partition of which something was read since the assignment.
+    consumed: BTreeMap<TopicPartition, i64>,
     turn: usize,
     failing_since: Option<Instant>,
     notices: Vec<String>,
@@ -89,6 +91,12 @@ impl Fetcher {
         self.positions = positions;
         self.positions.retain(|_, position| !position.is_done());
         self.leaders.clear();
+        self.consumed.clear();
+    }
+
+    /// What to commit: the next offset of every partition that has moved since the last call.
+    pub fn take_consumed(&mut self) -> BTreeMap<TopicPartition, i64> {
+        std::mem::take(&mut self.consumed)
     }
 
     /// Whether every partition has reached its end.
@@ -221,7 +229,11 @@ impl Fetcher {
             high_watermark: partition.high_watermark,
         };
         let bytes = bytes.as_deref().unwrap_or_default();
+        let before = position.next;
         let verdict = reader.read(bytes, &mut position, &mut self.scratch, deliver)?;
+        if position.next > before {
+            self.consumed.insert(source.clone(), position.next);
+        }
         let at_end = self.ends_at_high_watermark && position.next >= partition.high_watermark;
         if at_end || position.is_done() {
             self.positions.remove(source);

@@ -6,15 +6,20 @@
 //! What it is not    a general client: no idempotence, no transactions, no background thread. It
 //!                   knows nothing of the broker in this crate and works with any Kafka broker.
 //! Invariants        1. nothing waits without a bound.
-//!                   2. a request is never sent twice after bytes of it may have arrived.
-//! Reading order     [`Cluster`], [`Connection`], then [`offsets`], [`fetch`].
+//!                   2. a request that changes something is never sent again when its outcome is
+//!                      unknown.
+//! Reading order     [`Cluster`], [`Connection`], then [`offsets`], [`fetch`], [`produce`],
+//!                   [`member`].
 
 pub mod address;
 pub mod cluster;
+pub mod committed;
 pub mod connection;
+pub mod consumer_protocol;
 pub mod error;
 pub mod fetch;
 pub mod limits;
+pub mod member;
 pub mod offsets;
 pub mod partitioner;
 pub mod produce;

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::cluster::ClusterCommand;
 use super::consume::ConsumeArguments;
+use super::group::GroupCommand;
 use super::output::{Format, Output};
 use super::produce::ProduceArguments;
 use super::topic::TopicCommand;
@@ -31,6 +32,9 @@ pub enum ClientCommand {
     Produce(ProduceArguments),
     /// Read records of topics
     Consume(ConsumeArguments),
+    /// List, describe, seek and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Show the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -84,6 +88,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
         ClientCommand::Topic(topic) => topic.run(),
         ClientCommand::Produce(produce) => produce.run(),
         ClientCommand::Consume(consume) => consume.run(),
+        ClientCommand::Group(group) => group.run(),
         ClientCommand::Cluster(cluster) => cluster.run(),
     };
     match done {

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config_check;
 pub mod consume;
 mod escape;
+pub mod group;
 mod interrupt;
 mod output;
 pub mod produce;

@@ -4,6 +4,7 @@
 //!                   the end of what was asked for, or a signal.
 
 mod format;
+mod group;
 mod json;
 mod range;
 
@@ -12,6 +13,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use clap::Args;
 
 use self::format::RecordFormat;
+use self::group::GroupReader;
 use self::range::OffsetRange;
 use super::client::{BrokerOptions, CommandError, no_partition};
 use super::complain;
@@ -46,7 +48,11 @@ Examples:
   sluice consume orders
   sluice consume orders -o start:end -f '%k\\t%v\\n'
   sluice consume orders -o -10 -e
-  sluice consume orders -o @-1h -n 1 -p 0";
+  sluice consume orders -o @-1h -n 1 -p 0
+  sluice consume orders -g billing
+
+With -g, reading goes on where the group has committed; -o says where it starts without a commit.
+Without -e or a STOP, reading goes on until Ctrl-C.";
 
 /// Arguments of `sluice consume`.
 #[derive(Debug, Args)]
@@ -77,6 +83,9 @@ pub struct ConsumeArguments {
     /// Stop where nothing more is there
     #[arg(short, long)]
     exit: bool,
+    /// Share the partitions with other consumers of this group, and commit what was printed
+    #[arg(short, long, conflicts_with = "partitions")]
+    group: Option<String>,
     #[command(flatten)]
     brokers: BrokerOptions,
 }
@@ -91,6 +100,10 @@ impl ConsumeArguments {
         }
         let mut fetcher = Fetcher::new(self.exit);
         let partitions = self.wanted_partitions(&mut cluster)?;
+        if let Some(group) = &self.group {
+            let mut member = GroupReader::new(group, self, &interrupt);
+            return member.run(&mut cluster, &mut fetcher, &mut printer);
+        }
         fetcher.assign(self.offset.positions(&mut cluster, &partitions)?);
         while !fetcher.is_done() && !interrupt.is_raised() {
             let verdict = printer.print(&mut fetcher, &mut cluster)?;

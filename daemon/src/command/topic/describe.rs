@@ -59,7 +59,7 @@ fn describe(cluster: &mut Cluster, topic: &Topic) -> Result<Report, ClientError>
     Ok(Report::default()
         .field("NAME", json!(topic.name))
         .field("INTERNAL", json!(topic.is_internal))
-        .field("PARTITIONS", json!(topic.partition_count()))
+        .field("PARTITION-COUNT", json!(topic.partition_count()))
         .field("REPLICAS", json!(replicas.unwrap_or(0)))
         .field("BYTES", json!(bytes))
         .table("CONFIGS", configs(cluster, &topic.name)?)
