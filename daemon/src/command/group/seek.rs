@@ -58,7 +58,7 @@ impl SeekArguments {
         self.check_empty(&mut cluster)?;
         let before = committed_offsets(&mut cluster, &self.name)?;
         let wanted = match (&self.to_file, self.to) {
-            (Some(file), _) => self.from_file(file)?,
+            (Some(file), _) => self.read_file(file)?,
             (None, Some(Target(wanted))) => {
                 let partitions = self.partitions(&mut cluster, &before)?;
                 list_same(&mut cluster, &partitions, wanted)?
@@ -120,7 +120,7 @@ impl SeekArguments {
         Ok(partitions)
     }
 
-    fn from_file(&self, file: &Path) -> Result<BTreeMap<TopicPartition, i64>, CommandError> {
+    fn read_file(&self, file: &Path) -> Result<BTreeMap<TopicPartition, i64>, CommandError> {
         let named = |reason: String| CommandError::Usage(format!("{}: {reason}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
         let mut offsets = parse_offsets(&text).map_err(named)?;
