@@ -220,7 +220,7 @@ pub static KEYS: &[Key] = &[
     broker_key!("auto.create.topics.enable", "true", "true|false"),
     broker_key!("num.partitions", "1", "N"),
     broker_key!("message.max.bytes", "1048588", "BYTES"),
-    broker_key!("log.retention.ms", "604800000", "MS"),
+    broker_key!("log.retention.ms", "auto", "MS"),
     broker_key!("log.retention.bytes", "-1", "BYTES"),
     broker_key!("log.segment.bytes", "16777216", "BYTES"),
     broker_key!("offsets.topic.num.partitions", "4", "N"),
@@ -405,6 +405,9 @@ fn edit_distance(left: &str, right: &str) -> usize {
 
 fn set_broker_config(config: &mut Config, name: &str, text: &str) -> Result<(), String> {
     let definition = broker_config(name).ok_or("no broker config of that name")?;
+    if text == "auto" {
+        return Ok(());
+    }
     definition.check(text)?;
     // Kafka shows only what was chosen as chosen: its own default is no entry.
     if definition.default == Some(text) {
