@@ -2,7 +2,8 @@
 //!
 //! What it is        a flag that a thread raises at the first signal; a command looks at it between
 //!                   two calls and ends with code 0.
-//! Invariants        1. a second signal, or a command that does not look, ends the process anyway.
+//! Invariants        1. a later second signal, or a command that does not look, ends the process
+//!                      anyway.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::sys::process::{StopSignals, end_now};
 
-/// Time that a command has to end after the first signal.
+/// Time after the first signal in which others mean the same: a supervisor may signal a process
+/// and its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// Time that a command has to end after that.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Exit code of a command that a second signal had to end.
@@ -36,6 +41,8 @@ impl Interrupt {
             .spawn(move || {
                 if wait(&signals, None) {
                     raise.store(true, Ordering::Relaxed);
+                    std::thread::sleep(SAME_SIGNAL);
+                    while signals.take().is_ok() {}
                     wait(&signals, Some(END_TIMEOUT));
                     end_now(EXIT_KILLED);
                 }
