@@ -17,7 +17,7 @@ use kafka_lite::error_code::ErrorCode;
 use super::address::Address;
 use super::connection::Connection;
 use super::error::{ClientError, check};
-use super::limits::{REQUEST_TIMEOUT, SEARCH_PAUSE, SEARCH_TIMEOUT};
+use super::limits::{CREATION_TIMEOUT, REQUEST_TIMEOUT, SEARCH_PAUSE, SEARCH_TIMEOUT};
 
 /// Last version of FindCoordinator that asks for one key.
 const FIND_COORDINATOR_VERSION: i16 = 3;
@@ -120,10 +120,13 @@ impl Cluster {
     /// The error of the topic or of the call.
     pub fn topic(&mut self, name: &str, may_create: bool) -> Result<Topic, ClientError> {
         let names = [name.to_owned()];
+        let start = Instant::now();
         self.search(|cluster| {
             let found = cluster.topics(Some(&names), may_create)?.into_iter().next();
             let topic = found.ok_or_else(|| missing_topic(name))?;
-            let may_come = may_create && topic.error == ErrorCode::UnknownTopicOrPartition;
+            let may_come = may_create
+                && topic.error == ErrorCode::UnknownTopicOrPartition
+                && start.elapsed() < CREATION_TIMEOUT;
             let code = if may_come {
                 ErrorCode::LeaderNotAvailable
             } else {

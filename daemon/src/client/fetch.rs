@@ -362,3 +362,104 @@ impl Reader<'_> {
         ClientError::Other(format!("{}, offset {offset}: {error}", self.source))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_lite::record_batch::{BatchBuilder, BatchOptions, Compression};
+
+    use super::{ClientError, Position, Reader, TopicPartition, Verdict};
+
+    /// Batches of two records each, from offset 10 on; the values are the offsets.
+    fn batches(count: i64, compression: Compression) -> Vec<u8> {
+        let batch = |number: i64| {
+            let base_offset = 10 + 2 * number;
+            let mut builder = BatchBuilder::new(BatchOptions {
+                base_offset,
+                compression,
+                ..BatchOptions::default()
+            });
+            for offset in [base_offset, base_offset + 1] {
+                let value = offset.to_string();
+                builder
+                    .append(0, None, Some(value.as_bytes()), &[])
+                    .unwrap();
+            }
+            builder.finish().unwrap()
+        };
+        (0..count).flat_map(batch).collect()
+    }
+
+    fn position(next: i64, first_wanted: i64, end: Option<i64>) -> Position {
+        Position {
+            next,
+            first_wanted,
+            end,
+        }
+    }
+
+    /// Reads and returns the offsets handed over, where reading goes on, and whether it failed.
+    fn read(bytes: &[u8], mut position: Position, enough: usize) -> (Vec<i64>, i64, bool) {
+        let reader = Reader {
+            source: &TopicPartition::new("orders", 0),
+            log_start_offset: 10,
+            high_watermark: 16,
+        };
+        let mut offsets = Vec::new();
+        let result =
+            reader.read::<ClientError>(bytes, &mut position, &mut Vec::new(), &mut |from| {
+                assert_eq!(
+                    from.record.value,
+                    Some(from.record.offset.to_string().as_bytes())
+                );
+                offsets.push(from.record.offset);
+                let is_enough = offsets.len() >= enough;
+                Ok(if is_enough {
+                    Verdict::Enough
+                } else {
+                    Verdict::More
+                })
+            });
+        (offsets, position.next, result.is_err())
+    }
+
+    #[test]
+    fn records_are_handed_over_from_the_wanted_one_to_the_end() {
+        for compression in Compression::ALL {
+            let bytes = batches(3, compression);
+            let rows = [
+                (position(10, 10, None), (10..16).collect(), 16),
+                (position(13, 13, None), vec![13, 14, 15], 16),
+                // Wanted lies behind what there is to fetch from.
+                (position(10, 15, None), vec![15], 16),
+                (position(10, 20, None), vec![], 16),
+                (position(10, 10, Some(13)), vec![10, 11, 12], 13),
+                (position(10, 10, Some(16)), (10..16).collect(), 16),
+            ];
+            for (position, offsets, next) in rows {
+                assert_eq!(
+                    read(&bytes, position, 99),
+                    (offsets, next, false),
+                    "{position:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn enough_stops_behind_the_last_record_handed_over() {
+        let bytes = batches(3, Compression::None);
+        let all = position(10, 10, None);
+        assert_eq!(read(&bytes, all, 3), (vec![10, 11, 12], 13, false));
+    }
+
+    #[test]
+    fn a_cut_batch_is_left_for_the_next_fetch_and_a_damaged_one_is_an_error() {
+        let whole = batches(2, Compression::None);
+        let all = position(10, 10, None);
+        let cut = &whole[..whole.len() - 1];
+        assert_eq!(read(cut, all, 99), (vec![10, 11], 12, false));
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(read(&damaged, all, 99), (vec![10, 11], 12, true));
+    }
+}

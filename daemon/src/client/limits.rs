@@ -18,6 +18,9 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// Time that a leader or coordinator that is missing is looked for; then the error is shown.
 pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time that a topic which the broker may create by itself is waited for; then it does not exist.
+pub const CREATION_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Pause before a leader or coordinator is looked for again.
 pub const SEARCH_PAUSE: Duration = Duration::from_millis(200);
 
