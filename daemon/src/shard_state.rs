@@ -5,7 +5,7 @@
 //!                   catalog never goes back.
 //! Reading order     [`ShardState::open`], [`ShardState::handle_catalog`].
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub(crate) struct ShardState {
     controller: OnceCell<Rc<Controller>>,
     catalog: RefCell<Option<Arc<CatalogSnapshot>>>,
     catalog_received: Notify,
+    /// The journals are laid out for the number of shards of this start.
+    is_laid_out: Cell<bool>,
+    laid_out: Notify,
     static_configs: Arc<ConfigMap>,
 }
 
@@ -66,6 +69,8 @@ impl ShardState {
             controller: OnceCell::new(),
             catalog: RefCell::default(),
             catalog_received: Notify::default(),
+            is_laid_out: Cell::new(false),
+            laid_out: Notify::default(),
             static_configs,
         }
     }
@@ -76,6 +81,7 @@ impl ShardState {
     /// A sentence for the operator; the start fails with it.
     pub(crate) async fn open(shard: &Rc<Shard>) -> Result<(), String> {
         let state = shard.state();
+        state.lay_out(shard).await?;
         let events = Rc::clone(&state.partitions) as Rc<dyn storage::LogEvents>;
         let opened = Engine::open(
             shard.disk().clone(),
@@ -104,6 +110,30 @@ impl ShardState {
             Rc::clone(&state.groups).run_timers(Rc::clone(shard)),
         ));
         Ok(())
+    }
+
+    /// Moves logs between the journals of shards when their number has changed: the first shard does
+    /// it for all, the others wait.
+    async fn lay_out(&self, shard: &Rc<Shard>) -> Result<(), String> {
+        if shard.id() != CONTROLLER_SHARD {
+            while !self.is_laid_out.get() {
+                self.laid_out.wait().await;
+            }
+            return Ok(());
+        }
+        let shards = u32::from(shard.shard_count());
+        storage::prepare_shards(shard.disk(), &shard.clock(), &engine_options(shard), shards)
+            .await
+            .map_err(|error| error.to_string())?;
+        for target in (0..shard.shard_count()).filter(|target| *target != CONTROLLER_SHARD) {
+            shard.send(target, |there| there.state().receive_layout());
+        }
+        Ok(())
+    }
+
+    fn receive_layout(&self) {
+        self.is_laid_out.set(true);
+        self.laid_out.notify();
     }
 
     async fn open_controller(&self, shard: &Rc<Shard>) -> Result<(), String> {

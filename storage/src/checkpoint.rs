@@ -6,6 +6,7 @@
 //! Invariants        1. everything below `replay_from` is in segments, durably, or in the
 //!                   checkpoint itself.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::aligned_buffer::AlignedBuffer;
@@ -27,6 +28,8 @@ pub(crate) struct LogCheckpoint {
     pub(crate) slot: u32,
     pub(crate) key: LogKey,
     pub(crate) name: String,
+    /// Shard that created the log: it belongs to shard `home % shards`.
+    pub(crate) home: u32,
     pub(crate) term: u32,
     pub(crate) vote: Option<i32>,
     pub(crate) side: SideTable,
@@ -117,35 +120,7 @@ pub(crate) fn checkpoint_path(directory: &str) -> String {
 impl Checkpoint {
     /// Replaces the shard's checkpoint; durable when it returns.
     pub(crate) async fn write<D: Disk>(&self, disk: &D, directory: &str) -> Result<u64, DiskError> {
-        let path = checkpoint_path(directory);
-        let temporary = format!("{path}.tmp");
-        let body = postcard::to_allocvec(self).map_err(|error| DiskError::Io {
-            operation: "encode",
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        match disk.remove(&temporary).await {
-            Ok(()) | Err(DiskError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let mode = OpenMode {
-            create: true,
-            write: true,
-            durable: false,
-            direct: false,
-        };
-        let mut buffer = AlignedBuffer::with_capacity(HEADER_BYTES + body.len());
-        buffer.extend_from_slice(&MAGIC);
-        buffer.extend_from_slice(&1_u32.to_le_bytes());
-        buffer.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-        buffer.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        buffer.extend_from_slice(&body);
-        let bytes = buffer.len() as u64;
-        let file = disk.open(&temporary, mode).await?;
-        disk.write(&file, 0, buffer).await.0?;
-        disk.sync(&file).await?;
-        disk.rename(&temporary, &path).await?;
-        Ok(bytes)
+        write_framed(disk, &checkpoint_path(directory), MAGIC, self).await
     }
 
     /// Reads the shard's checkpoint; `None` when there is none.
@@ -153,56 +128,104 @@ impl Checkpoint {
         disk: &D,
         directory: &str,
     ) -> Result<Option<Self>, CheckpointError> {
-        let path = checkpoint_path(directory);
-        let mode = OpenMode {
-            create: false,
-            write: false,
-            durable: false,
-            direct: false,
-        };
-        let file = match disk.open(&path, mode).await {
-            Ok(file) => file,
-            Err(DiskError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        let mut buffer = AlignedBuffer::with_capacity(READ_BYTES as usize);
-        loop {
-            let position = bytes.len() as u64;
-            let (result, returned) = disk.read(&file, position, buffer, READ_BYTES).await;
-            let count = result?;
-            buffer = returned;
-            bytes.extend_from_slice(buffer.as_slice());
-            if count < READ_BYTES || bytes.len() as u64 > limits::CHECKPOINT_BYTES_MAXIMUM {
-                break;
-            }
-        }
-        Self::decode(&bytes)
-            .map(Some)
-            .map_err(|(position, expected)| {
-                CheckpointError::Damaged(Corrupt {
-                    file: path,
-                    position,
-                    expected: expected.to_owned(),
-                    got: format!("{} bytes that are none", bytes.len()),
-                })
-            })
+        read_framed(disk, &checkpoint_path(directory), MAGIC).await
     }
+}
 
-    fn decode(bytes: &[u8]) -> Result<Self, (u64, &'static str)> {
-        let mut reader = Reader::new(bytes);
-        if reader.array() != Some(MAGIC) || reader.u32() != Some(1) {
-            return Err((0, "a checkpoint of version 1"));
-        }
-        let crc = reader.u32().ok_or((12, "a CRC"))?;
-        let length = reader.u64().ok_or((16, "a length"))?;
-        let body = reader.rest();
-        if body.len() as u64 != length {
-            return Err((16, "as many bytes as the header says"));
-        }
-        if crc32c::crc32c(body) != crc {
-            return Err((12, "the CRC of the body"));
-        }
-        postcard::from_bytes(body).map_err(|_| (HEADER_BYTES as u64, "a body that decodes"))
+/// Replaces a small file: header, then `value` in postcard; durable when it returns. Returns its
+/// bytes.
+pub(crate) async fn write_framed<D: Disk>(
+    disk: &D,
+    path: &str,
+    magic: [u8; 8],
+    value: &impl Serialize,
+) -> Result<u64, DiskError> {
+    let temporary = format!("{path}.tmp");
+    let body = postcard::to_allocvec(value).map_err(|error| DiskError::Io {
+        operation: "encode",
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    match disk.remove(&temporary).await {
+        Ok(()) | Err(DiskError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
     }
+    let mode = OpenMode {
+        create: true,
+        write: true,
+        durable: false,
+        direct: false,
+    };
+    let mut buffer = AlignedBuffer::with_capacity(HEADER_BYTES + body.len());
+    buffer.extend_from_slice(&magic);
+    buffer.extend_from_slice(&1_u32.to_le_bytes());
+    buffer.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    buffer.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    buffer.extend_from_slice(&body);
+    let bytes = buffer.len() as u64;
+    let file = disk.open(&temporary, mode).await?;
+    disk.write(&file, 0, buffer).await.0?;
+    disk.sync(&file).await?;
+    disk.rename(&temporary, path).await?;
+    Ok(bytes)
+}
+
+/// Reads what [`write_framed`] wrote; `None` when there is no such file.
+pub(crate) async fn read_framed<D: Disk, T: DeserializeOwned>(
+    disk: &D,
+    path: &str,
+    magic: [u8; 8],
+) -> Result<Option<T>, CheckpointError> {
+    let mode = OpenMode {
+        create: false,
+        write: false,
+        durable: false,
+        direct: false,
+    };
+    let file = match disk.open(path, mode).await {
+        Ok(file) => file,
+        Err(DiskError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    let mut buffer = AlignedBuffer::with_capacity(READ_BYTES as usize);
+    loop {
+        let position = bytes.len() as u64;
+        let (result, returned) = disk.read(&file, position, buffer, READ_BYTES).await;
+        let count = result?;
+        buffer = returned;
+        bytes.extend_from_slice(buffer.as_slice());
+        if count < READ_BYTES || bytes.len() as u64 > limits::CHECKPOINT_BYTES_MAXIMUM {
+            break;
+        }
+    }
+    let value = decode_framed(&bytes, magic).map_err(|(position, expected)| {
+        CheckpointError::Damaged(Corrupt {
+            file: path.to_owned(),
+            position,
+            expected: expected.to_owned(),
+            got: format!("{} bytes that are none", bytes.len()),
+        })
+    });
+    value.map(Some)
+}
+
+fn decode_framed<T: DeserializeOwned>(
+    bytes: &[u8],
+    magic: [u8; 8],
+) -> Result<T, (u64, &'static str)> {
+    let mut reader = Reader::new(bytes);
+    if reader.array() != Some(magic) || reader.u32() != Some(1) {
+        return Err((0, "a file of this kind and of version 1"));
+    }
+    let crc = reader.u32().ok_or((12, "a CRC"))?;
+    let length = reader.u64().ok_or((16, "a length"))?;
+    let body = reader.rest();
+    if body.len() as u64 != length {
+        return Err((16, "as many bytes as the header says"));
+    }
+    if crc32c::crc32c(body) != crc {
+        return Err((12, "the CRC of the body"));
+    }
+    postcard::from_bytes(body).map_err(|_| (HEADER_BYTES as u64, "a body that decodes"))
 }

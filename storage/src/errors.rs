@@ -22,6 +22,15 @@ pub enum OpenError {
         /// First commit in the ring.
         first_commit: u64,
     },
+    /// The number of shards has changed, but a log cannot be written back now (a full disk,
+    /// damage).
+    #[error("{log} of shard {shard} cannot move; start with the old number of shards")]
+    Unmovable {
+        /// Shard that has the log.
+        shard: u32,
+        /// Topic and partition.
+        log: String,
+    },
     /// The checkpoint belongs to another shard.
     #[error("{file} belongs to shard {got}, not {expected}")]
     ForeignShard {

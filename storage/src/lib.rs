@@ -32,7 +32,7 @@ mod side_table;
 mod testing;
 
 pub use disk::DiskError;
-pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker};
+pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker, prepare_shards};
 pub use errors::{AppendError, ChangeError, OpenError, ReadError};
 pub use events::LogEvents;
 pub use journal::JournalStats;

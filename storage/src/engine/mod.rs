@@ -7,6 +7,7 @@
 //! Reading order     [`Engine::open`], `recovery.rs`, then `write_back.rs`.
 
 mod recovery;
+mod redistribute;
 pub(crate) mod replay;
 mod shared;
 mod stats;
@@ -20,6 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+pub use redistribute::prepare_shards;
 pub(crate) use shared::Shared;
 pub use stats::EngineStats;
 
@@ -167,6 +169,7 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         let _ignored = self.shared.journal.add(slot, &entry, None, true);
         let state = LogState {
             config,
+            home: self.shared.options.shard,
             ..LogState::default()
         };
         let log = Rc::new(Log::new(slot, key, name, state));

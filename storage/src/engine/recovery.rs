@@ -182,6 +182,7 @@ async fn build_log<D: Disk, C: Clock>(
     let checkpoint = replayed.checkpoint;
     let end = found.end_offset.max(checkpoint.log_start_offset);
     let mut state = LogState {
+        home: checkpoint.home,
         term: checkpoint.term,
         vote: checkpoint.vote,
         side: checkpoint.side,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use kafka_lite::record_batch::BatchHeader;
 
 use crate::checkpoint::{Checkpoint, LogCheckpoint};
-use crate::journal::format::{FoundCommit, JournalEntry, decode_entry};
+use crate::journal::format::{CommitHeader, FoundCommit, JournalEntry, decode_entry};
 use crate::log_key::LogKey;
 use crate::partition::append_buffer::SharedBlock;
 use crate::side_table::{SideEntry, SideTable};
@@ -78,14 +78,15 @@ impl Replay {
             let Some((slot, entry)) = decode_entry(&mut body) else {
                 return false;
             };
-            if !self.handle_entry(commit.header.number, slot, entry) {
+            if !self.handle_entry(&commit.header, slot, entry) {
                 return false;
             }
         }
         body.is_empty()
     }
 
-    fn handle_entry(&mut self, commit: u64, slot: u32, entry: JournalEntry<'_>) -> bool {
+    fn handle_entry(&mut self, header: &CommitHeader, slot: u32, entry: JournalEntry<'_>) -> bool {
+        let (commit, shard) = (header.number, header.shard);
         match entry {
             JournalEntry::Cursor { key, value } => {
                 if value.is_empty() {
@@ -99,7 +100,7 @@ impl Replay {
                 self.next_slot = self.next_slot.max(slot.saturating_add(1));
                 self.logs
                     .entry(slot)
-                    .or_insert_with(|| ReplayedLog::created(slot, key, name));
+                    .or_insert_with(|| ReplayedLog::created(slot, key, name, shard));
                 return true;
             }
             JournalEntry::Deleted => {
@@ -140,11 +141,12 @@ impl ReplayedLog {
         }
     }
 
-    fn created(slot: u32, key: LogKey, name: &str) -> Self {
+    fn created(slot: u32, key: LogKey, name: &str, home: u32) -> Self {
         Self::new(LogCheckpoint {
             slot,
             key,
             name: name.to_owned(),
+            home,
             term: 0,
             vote: None,
             side: SideTable::default(),

@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 pub(crate) mod segments;
+mod shards;
 mod walking;
 
 use std::cell::{Cell, RefCell};

@@ -135,7 +135,8 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         }
     }
 
-    /// Whether an eighth of the ring is left when everything up to `commit` has been carried forward.
+    /// Whether an eighth of the ring is left when everything up to `commit` has been carried
+    /// forward.
     fn can_carry(&self, commit: u64) -> bool {
         let logs = self.dirty_logs(commit);
         let bytes: usize = logs
@@ -220,6 +221,7 @@ fn log_checkpoint<D: Disk>(log: &Log<D>) -> LogCheckpoint {
         slot: log.slot,
         key: log.key,
         name: log.name.to_string(),
+        home: state.home,
         term: state.term,
         vote: state.vote,
         side: state.side.clone(),

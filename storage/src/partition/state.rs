@@ -27,6 +27,8 @@ pub(crate) struct Log<D: Disk> {
 /// What changes.
 pub(crate) struct LogState<D: Disk> {
     pub(crate) config: LogConfig,
+    /// Shard that created the log.
+    pub(crate) home: u32,
     pub(crate) term: u32,
     pub(crate) vote: Option<i32>,
     pub(crate) side: SideTable,
@@ -64,6 +66,7 @@ impl<D: Disk> Default for LogState<D> {
     fn default() -> Self {
         Self {
             config: LogConfig::default(),
+            home: 0,
             term: 0,
             vote: None,
             side: SideTable::default(),
