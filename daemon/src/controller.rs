@@ -47,8 +47,6 @@ const OWN_API_VERSION: i16 = 9;
 pub(crate) struct PlanContext {
     /// This node.
     pub(crate) node_id: i32,
-    /// Shards of this node.
-    pub(crate) shard_count: u16,
     /// Broker configs of the process's configuration.
     pub(crate) static_configs: Arc<ConfigMap>,
 }
@@ -252,7 +250,13 @@ impl Controller {
             {
                 self.producer_ids.borrow_mut().handle_block(block.clone());
             }
-            _ => {}
+            Applied::NodeRegistered { .. }
+            | Applied::TopicCreated(_)
+            | Applied::PartitionsCreated { .. }
+            | Applied::TopicConfigsAltered(_)
+            | Applied::BrokerConfigsAltered
+            | Applied::ProducerIds { .. }
+            | Applied::Rejected(_) => {}
         }
     }
 

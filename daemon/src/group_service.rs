@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use kafka_lite::error_code::ErrorCode;
 use kafka_lite::group::{
     AppendError, AppendId, Coordinator, Now, Options, Output, Record, Reply, ReplyToken,
 };
@@ -265,11 +266,12 @@ impl AppendObserver for OwnAppend {
 }
 
 fn append_error(fault: &AppendFault) -> AppendError {
-    use kafka_lite::error_code::ErrorCode;
-    match fault.error {
-        ErrorCode::MessageTooLarge => AppendError::TooLarge,
-        ErrorCode::NotLeaderOrFollower => AppendError::NotLeader,
-        _ => AppendError::Unavailable,
+    if fault.error == ErrorCode::MessageTooLarge {
+        AppendError::TooLarge
+    } else if fault.error == ErrorCode::NotLeaderOrFollower {
+        AppendError::NotLeader
+    } else {
+        AppendError::Unavailable
     }
 }
 

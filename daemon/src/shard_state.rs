@@ -139,7 +139,6 @@ impl ShardState {
     async fn open_controller(&self, shard: &Rc<Shard>) -> Result<(), String> {
         let context = PlanContext {
             node_id: shard.node_id(),
-            shard_count: shard.shard_count(),
             static_configs: Arc::clone(&self.static_configs),
         };
         let controller = Controller::open(shard, self.engine(), context).await?;

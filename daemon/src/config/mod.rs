@@ -37,6 +37,10 @@ pub enum LogFormat {
 
 /// The configuration. [`load::load`] makes a complete and checked one; the `Default` is empty, not
 /// usable.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches, each a key of its own"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `data.dir`

@@ -74,8 +74,7 @@ fn runs(log: &Log) -> Vec<TermRun> {
 /// The part of a topic's configuration that the log follows.
 pub(crate) fn log_config(config: &Arc<TopicConfig>) -> LogConfig {
     LogConfig {
-        segment_bytes: u32::try_from(config.segment_bytes).unwrap_or(u32::MAX),
-        index_interval_bytes: u32::try_from(config.index_interval_bytes).unwrap_or(4096),
-        ..LogConfig::default()
+        segment_bytes: config.segment_bytes,
+        index_interval_bytes: config.index_interval_bytes,
     }
 }

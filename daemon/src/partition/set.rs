@@ -14,11 +14,14 @@ use tracing::error;
 use super::Partition;
 use crate::io::clock::ShardClock;
 
+/// Topic id and partition number.
+type Name = ([u8; 16], i32);
+
 /// The partitions of one shard.
 pub(crate) struct PartitionSet {
     clock: ShardClock,
     by_slot: RefCell<BTreeMap<u32, Rc<Partition>>>,
-    by_name: RefCell<BTreeMap<([u8; 16], i32), Rc<Partition>>>,
+    by_name: RefCell<BTreeMap<Name, Rc<Partition>>>,
 }
 
 impl PartitionSet {
@@ -57,11 +60,6 @@ impl PartitionSet {
     /// All partitions, in the order of topic id and number.
     pub(crate) fn all(&self) -> Vec<Rc<Partition>> {
         self.by_name.borrow().values().cloned().collect()
-    }
-
-    /// How many partitions there are.
-    pub(crate) fn len(&self) -> usize {
-        self.by_name.borrow().len()
     }
 
     fn of_slot(&self, slot: u32) -> Option<Rc<Partition>> {
