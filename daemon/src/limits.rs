@@ -102,3 +102,17 @@ pub const GROUP_LOAD_READ_BYTES: usize = 256 * 1024;
 
 /// Bytes that the controller reads at a time when it replays its log.
 pub const CONTROLLER_READ_BYTES: usize = 256 * 1024;
+
+/// Partitions of one request that a shard looks into at the same time (ListOffsets, DeleteRecords).
+/// The others wait: each may read from the disk.
+pub const PARTITION_QUESTIONS_AT_ONCE: usize = 16;
+
+/// Partitions in one answer of DescribeTopicPartitions, whatever the client asks for; Kafka's
+/// `max.request.partition.size.limit`. The client asks for the next page.
+pub const DESCRIBED_PARTITIONS_MAX: usize = 2000;
+
+/// Time for an administrative request whose client leaves it to the broker.
+pub const ADMIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Longest time for an administrative request, whatever the client asks for.
+pub const ADMIN_TIMEOUT_MAX: Duration = Duration::from_secs(300);

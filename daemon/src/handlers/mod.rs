@@ -35,9 +35,30 @@
 //! * memory: the frame is reserved already (until the answer is written). A handler that builds a
 //!   large answer reserves from `shard.budgets().responses` first.
 
+mod alter_configs;
 mod api_versions;
+mod cluster_view;
+mod config_resource;
+mod create_partitions;
+mod create_topics;
+mod deadline;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod elect_leaders;
+mod fan_out;
 mod fetch;
+mod find_coordinator;
 mod group;
+mod init_producer_id;
+mod list_config_resources;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 
 use std::rc::Rc;
@@ -95,10 +116,28 @@ pub fn handle_request(shard: &Rc<Shard>, request: &RequestContext, reply: Reply)
         ApiKey::DescribeGroups => group::describe_groups(shard, request, reply),
         ApiKey::ListGroups => group::list_groups(shard, request, reply),
         ApiKey::DeleteGroups => group::delete_groups(shard, request, reply),
-        other => {
-            debug!(api = other.name(), "no handler for this request");
-            reply.close("the API is not served");
+        ApiKey::Metadata => metadata::handle(shard, request, reply),
+        ApiKey::CreateTopics => create_topics::handle(shard, request, reply),
+        ApiKey::DeleteTopics => delete_topics::handle(shard, request, reply),
+        ApiKey::CreatePartitions => create_partitions::handle(shard, request, reply),
+        ApiKey::DescribeConfigs => describe_configs::handle(shard, request, reply),
+        ApiKey::AlterConfigs => alter_configs::handle(shard, request, reply),
+        ApiKey::IncrementalAlterConfigs => {
+            alter_configs::handle_incremental(shard, request, reply);
         }
+        ApiKey::ListConfigResources => list_config_resources::handle(shard, request, reply),
+        ApiKey::DescribeCluster => describe_cluster::handle(shard, request, reply),
+        ApiKey::DescribeTopicPartitions => {
+            describe_topic_partitions::handle(shard, request, reply);
+        }
+        ApiKey::DescribeLogDirs => describe_log_dirs::handle(shard, request, reply),
+        ApiKey::DescribeProducers => describe_producers::handle(shard, request, reply),
+        ApiKey::ElectLeaders => elect_leaders::handle(shard, request, reply),
+        ApiKey::FindCoordinator => find_coordinator::handle(shard, request, reply),
+        ApiKey::InitProducerId => init_producer_id::handle(shard, request, reply),
+        ApiKey::ListOffsets => list_offsets::handle(shard, request, reply),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(shard, request, reply),
+        ApiKey::DeleteRecords => delete_records::handle(shard, request, reply),
     }
 }
 

@@ -294,22 +294,19 @@ fn partition_response(
     }
 }
 
-/// Outcomes by place in the request.
-type PlacedResults = Vec<(usize, AppendResult)>;
-
 /// Outcomes on the owner's shard, on their way to the shard of the connection.
 struct RemoteOutcomes {
     shard: Rc<Shard>,
-    results: RefCell<PlacedResults>,
+    results: RefCell<Vec<(usize, AppendResult)>>,
     places: Vec<usize>,
-    answer: RefCell<Option<CallAnswer<PlacedResults>>>,
+    answer: RefCell<Option<CallAnswer<Vec<(usize, AppendResult)>>>>,
 }
 
 impl RemoteOutcomes {
     fn new(
         shard: &Rc<Shard>,
         appends: &[RemoteAppend],
-        answer: CallAnswer<PlacedResults>,
+        answer: CallAnswer<Vec<(usize, AppendResult)>>,
     ) -> Rc<Self> {
         Rc::new(Self {
             shard: Rc::clone(shard),

@@ -55,12 +55,9 @@ pub(crate) fn join_group(shard: &Rc<Shard>, request: &RequestContext, reply: Rep
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_join_group(now, token, &join, uuid),
-        |reply| {
-            if let group::Reply::JoinGroup(join) = reply {
-                Some(join)
-            } else {
-                None
-            }
+        |reply| match reply {
+            group::Reply::JoinGroup(join) => Some(join),
+            _ => None,
         },
         move |reply, result| answer_join(reply, version, result, &member_id),
     );
@@ -130,12 +127,9 @@ pub(crate) fn sync_group(shard: &Rc<Shard>, request: &RequestContext, reply: Rep
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_sync_group(now, token, &sync),
-        |reply| {
-            if let group::Reply::SyncGroup(sync) = reply {
-                Some(sync)
-            } else {
-                None
-            }
+        |reply| match reply {
+            group::Reply::SyncGroup(sync) => Some(sync),
+            _ => None,
         },
         |reply, result| match result {
             Ok(sync) => reply.send(&SyncGroupResponse {
@@ -170,12 +164,9 @@ pub(crate) fn heartbeat(shard: &Rc<Shard>, request: &RequestContext, reply: Repl
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_heartbeat(now, token, &beat),
-        |reply| {
-            if let group::Reply::Heartbeat(error) = reply {
-                Some(error)
-            } else {
-                None
-            }
+        |reply| match reply {
+            group::Reply::Heartbeat(error) => Some(error),
+            _ => None,
         },
         |reply, result| {
             let error_code = match result {
@@ -218,12 +209,9 @@ pub(crate) fn leave_group(shard: &Rc<Shard>, request: &RequestContext, reply: Re
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_leave_group(now, token, &leave),
-        |reply| {
-            if let group::Reply::LeaveGroup(leave) = reply {
-                Some(leave)
-            } else {
-                None
-            }
+        |reply| match reply {
+            group::Reply::LeaveGroup(leave) => Some(leave),
+            _ => None,
         },
         move |reply, result| answer_leave(reply, version, result),
     );
