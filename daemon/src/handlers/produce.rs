@@ -294,19 +294,22 @@ fn partition_response(
     }
 }
 
+/// Outcomes by place in the request.
+type PlacedResults = Vec<(usize, AppendResult)>;
+
 /// Outcomes on the owner's shard, on their way to the shard of the connection.
 struct RemoteOutcomes {
     shard: Rc<Shard>,
-    results: RefCell<Vec<(usize, AppendResult)>>,
+    results: RefCell<PlacedResults>,
     places: Vec<usize>,
-    answer: RefCell<Option<CallAnswer<Vec<(usize, AppendResult)>>>>,
+    answer: RefCell<Option<CallAnswer<PlacedResults>>>,
 }
 
 impl RemoteOutcomes {
     fn new(
         shard: &Rc<Shard>,
         appends: &[RemoteAppend],
-        answer: CallAnswer<Vec<(usize, AppendResult)>>,
+        answer: CallAnswer<PlacedResults>,
     ) -> Rc<Self> {
         Rc::new(Self {
             shard: Rc::clone(shard),

@@ -55,9 +55,12 @@ pub(crate) fn join_group(shard: &Rc<Shard>, request: &RequestContext, reply: Rep
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_join_group(now, token, &join, uuid),
-        |reply| match reply {
-            group::Reply::JoinGroup(join) => Some(join),
-            _ => None,
+        |reply| {
+            if let group::Reply::JoinGroup(join) = reply {
+                Some(join)
+            } else {
+                None
+            }
         },
         move |reply, result| answer_join(reply, version, result, &member_id),
     );
@@ -127,9 +130,12 @@ pub(crate) fn sync_group(shard: &Rc<Shard>, request: &RequestContext, reply: Rep
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_sync_group(now, token, &sync),
-        |reply| match reply {
-            group::Reply::SyncGroup(sync) => Some(sync),
-            _ => None,
+        |reply| {
+            if let group::Reply::SyncGroup(sync) = reply {
+                Some(sync)
+            } else {
+                None
+            }
         },
         |reply, result| match result {
             Ok(sync) => reply.send(&SyncGroupResponse {
@@ -164,9 +170,12 @@ pub(crate) fn heartbeat(shard: &Rc<Shard>, request: &RequestContext, reply: Repl
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_heartbeat(now, token, &beat),
-        |reply| match reply {
-            group::Reply::Heartbeat(error) => Some(error),
-            _ => None,
+        |reply| {
+            if let group::Reply::Heartbeat(error) = reply {
+                Some(error)
+            } else {
+                None
+            }
         },
         |reply, result| {
             let error_code = match result {
@@ -209,9 +218,12 @@ pub(crate) fn leave_group(shard: &Rc<Shard>, request: &RequestContext, reply: Re
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_leave_group(now, token, &leave),
-        |reply| match reply {
-            group::Reply::LeaveGroup(leave) => Some(leave),
-            _ => None,
+        |reply| {
+            if let group::Reply::LeaveGroup(leave) = reply {
+                Some(leave)
+            } else {
+                None
+            }
         },
         move |reply, result| answer_leave(reply, version, result),
     );

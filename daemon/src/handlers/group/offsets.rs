@@ -52,9 +52,12 @@ pub(crate) fn offset_commit(shard: &Rc<Shard>, request: &RequestContext, reply: 
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_offset_commit(now, token, &commit),
-        |reply| match reply {
-            group::Reply::OffsetCommit(offsets) => Some(offsets),
-            _ => None,
+        |reply| {
+            if let group::Reply::OffsetCommit(offsets) = reply {
+                Some(offsets)
+            } else {
+                None
+            }
         },
         move |reply, result| answer_commit(reply, answers, result),
     );
@@ -187,9 +190,12 @@ pub(crate) fn offset_delete(shard: &Rc<Shard>, request: &RequestContext, reply: 
         &body.group_id,
         reply,
         move |coordinator, now, token| coordinator.handle_offset_delete(now, token, &delete),
-        |reply| match reply {
-            group::Reply::OffsetDelete(offsets) => Some(offsets),
-            _ => None,
+        |reply| {
+            if let group::Reply::OffsetDelete(offsets) = reply {
+                Some(offsets)
+            } else {
+                None
+            }
         },
         |reply, result| {
             let (error_code, topics) = match &result {
