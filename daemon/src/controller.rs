@@ -1,9 +1,11 @@
 //! The controller: the one place that changes topics, configs and producer-id blocks.
 //!
-//! What it is        a Raft group on shard 0 whose log is the list of `kafka_lite::catalog` commands, and
+//! What it is        a Raft group on shard 0 whose log is the list of `kafka_lite::catalog`
+//! commands, and
 //!                   the way of each change to every shard.
 //! What it is not    a rule: plans are made and applied by the catalog.
-//! Invariants        1. one change at a time: it is planned on the state that all earlier ones made.
+//! Invariants        1. one change at a time: it is planned on the state that all earlier ones
+//! made.
 //!                   2. a change is applied when its commands are committed, in log order.
 //!                   3. the requester hears of a change when every shard has applied it.
 //! Reading order     [`change`], [`Controller::open`], [`Controller::run`].
@@ -65,7 +67,8 @@ pub(crate) struct Controller {
     deleted: RefCell<BTreeSet<TopicId>>,
 }
 
-/// Plans on the latest catalog, commits the commands, and resolves when every shard has applied them.
+/// Plans on the latest catalog, commits the commands, and resolves when every shard has applied
+/// them.
 ///
 /// Errors: the code of a controller that cannot write its log; a retry may succeed.
 pub(crate) fn change<T, P>(

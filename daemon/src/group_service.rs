@@ -3,7 +3,8 @@
 //! What it is        the glue between `kafka_lite::group::Coordinator` and the partitions of
 //!                   `__consumer_offsets` that live on this shard.
 //! What it is not    a rule of groups; all of them are in the coordinator.
-//! Invariants        1. after each input the outputs are drained, by one loop at a time, however deep
+//! Invariants        1. after each input the outputs are drained, by one loop at a time, however
+//! deep
 //!                   the call that brought the input. 2. each token is answered once.
 
 use std::cell::{Cell, RefCell};

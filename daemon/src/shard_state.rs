@@ -1,7 +1,8 @@
 //! What the rooms behind the Kafka API keep on one shard: log engine, partitions, groups, catalog.
 //!
 //! What it is        the order in which they open, follow the catalog, and close.
-//! Invariants        1. a partition is open here exactly when the catalog places it here. 2. a shard's
+//! Invariants        1. a partition is open here exactly when the catalog places it here. 2. a
+//! shard's
 //!                   catalog never goes back.
 //! Reading order     [`ShardState::open`], [`ShardState::handle_catalog`].
 
@@ -112,7 +113,8 @@ impl ShardState {
         Ok(())
     }
 
-    /// Moves logs between the journals of shards when their number has changed: the first shard does
+    /// Moves logs between the journals of shards when their number has changed: the first shard
+    /// does
     /// it for all, the others wait.
     async fn lay_out(&self, shard: &Rc<Shard>) -> Result<(), String> {
         if shard.id() != CONTROLLER_SHARD {

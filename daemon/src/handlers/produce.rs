@@ -2,7 +2,8 @@
 //!
 //! What it is        the fan-out to partitions and shards, and the collection of their outcomes.
 //! Invariants        1. all appends of a request are queued before [`handle`] returns, so that a
-//!                   connection's requests reach a partition in their order. 2. one message per other
+//!                   connection's requests reach a partition in their order. 2. one message per
+//!                   other
 //!                   shard. 3. the answer leaves when every partition has told its outcome.
 //! Source            Kafka 4.x Produce 3–13; acks=0 has no answer, its faults close the connection.
 

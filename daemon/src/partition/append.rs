@@ -1,8 +1,11 @@
 //! The way of a produced batch into the log.
 //!
-//! Invariants        1. checks and appends of one partition happen in the order of arrival: while one
-//!                   append waits for room, all later ones queue behind it. 2. Raft hears of a batch
-//!                   only when the log has room for it, so that both always agree on the next index.
+//! Invariants        1. checks and appends of one partition happen in the order of arrival: while
+//! one
+//!                   append waits for room, all later ones queue behind it. 2. Raft hears of a
+//!                   batch
+//!                   only when the log has room for it, so that both always agree on the next
+//!                   index.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;

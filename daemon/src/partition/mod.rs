@@ -1,11 +1,15 @@
 //! A partition on its shard: one Raft group, one log, and those who wait for it.
 //!
-//! What it is        the glue that carries what `replication` decides to `storage` and back, and turns
+//! What it is        the glue that carries what `replication` decides to `storage` and back, and
+//! turns
 //!                   the commit index into the high watermark.
-//! What it is not    a rule: batches are checked by `record_batch`, sequences by `producer`, commitment
+//! What it is not    a rule: batches are checked by `record_batch`, sequences by `producer`,
+//! commitment
 //!                   by `replication`, durability by `storage`.
-//! Invariants        1. log start offset <= high watermark <= log end offset. 2. the high watermark only
-//!                   rises. 3. waiters are in index order, and each is told exactly once. 4. Raft and
+//! Invariants        1. log start offset <= high watermark <= log end offset. 2. the high watermark
+//! only
+//!                   rises. 3. waiters are in index order, and each is told exactly once. 4. Raft
+//!                   and
 //!                   the log agree on the next index whenever no call is under way.
 //! Reading order     [`Partition::append`], [`Partition::drive`], then [`set`].
 
@@ -185,7 +189,8 @@ impl Partition {
     }
 
     fn handle_committed(&self, commit_index: LogIndex) {
-        // The one place where the commit index (inclusive) becomes the high watermark (exclusive end).
+        // The one place where the commit index (inclusive) becomes the high watermark (exclusive
+        // end).
         let next_index = commit_index.next().0;
         let offset = self
             .log

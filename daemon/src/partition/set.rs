@@ -1,6 +1,7 @@
 //! All partitions of a shard, and the ear that hears the log engine.
 //!
-//! Invariants        1. a partition is found by its log's slot and by topic id and number, or by neither.
+//! Invariants        1. a partition is found by its log's slot and by topic id and number, or by
+//! neither.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

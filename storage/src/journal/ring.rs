@@ -160,7 +160,8 @@ impl<F: Clone> Ring<F> {
             .map(|(_, file)| file)
     }
 
-    /// Number of the file to create next: one and a half files are kept ahead of the commits, so that
+    /// Number of the file to create next: one and a half files are kept ahead of the commits, so
+    /// that
     /// a disk that fills up finds the ring grown.
     pub(crate) fn wants_file(&self) -> Option<u32> {
         let ahead = self.file_bytes + (self.file_bytes >> 1);

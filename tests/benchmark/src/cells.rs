@@ -1,6 +1,7 @@
 //! The cells of the comparison: each takes a running system and gives named figures.
 //!
-//! Figures that every cell adds: broker CPU, flush requests of the device, bytes written to the device.
+//! Figures that every cell adds: broker CPU, flush requests of the device, bytes written to the
+//! device.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,6 +1,7 @@
 //! Load over librdkafka: unthrottled, open loop, and reading back.
 //!
-//! Latency is the time of the acknowledgement minus the *scheduled* send time, so that a stall of the
+//! Latency is the time of the acknowledgement minus the *scheduled* send time, so that a stall of
+//! the
 //! generator or the broker is not hidden by sending less (coordinated omission).
 
 use std::cell::RefCell;
@@ -346,7 +347,8 @@ pub(crate) fn read_back(
     Ok((count, bytes, start.elapsed().as_secs_f64()))
 }
 
-/// One producer that waits for each acknowledgement: the time of the first record and of a lone one.
+/// One producer that waits for each acknowledgement: the time of the first record and of a lone
+/// one.
 pub(crate) fn first_acknowledgement(bootstrap: &str, topic: &str) -> Result<(), String> {
     let producer = producer(bootstrap, 0, Acknowledgements::new(Duration::ZERO)?)?;
     send(&producer, topic, 0, b"first", 0)?;

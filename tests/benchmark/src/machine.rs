@@ -1,7 +1,8 @@
 //! What the machine says of a process and of the disk: `/proc` and `/sys`, read as text.
 //!
 //! Source            proc(5): `stat` fields 14 and 15 in clock ticks of 10 ms, `status` in KiB,
-//!                   `/proc/diskstats` with sectors of 512 bytes and, since Linux 5.5, flush requests.
+//!                   `/proc/diskstats` with sectors of 512 bytes and, since Linux 5.5, flush
+//!                   requests.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

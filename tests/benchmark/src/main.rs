@@ -1,9 +1,12 @@
 //! Sluice beside its peers.
 //!
-//! What it is        rounds in which every system does the same work on the same disk, in rotated order,
+//! What it is        rounds in which every system does the same work on the same disk, in rotated
+//! order,
 //!                   with a no-storage control in each round.
-//! Rule              a round is rejected by the control alone: its p99 (or, without one, its rate) is
-//!                   more than twice as bad as the median of all rounds. A system's own result never
+//! Rule              a round is rejected by the control alone: its p99 (or, without one, its rate)
+//! is
+//!                   more than twice as bad as the median of all rounds. A system's own result
+//!                   never
 //!                   rejects a round.
 //! Source            the method of `docs/benchmarks.md`.
 

@@ -1,6 +1,7 @@
 //! The systems that are measured: how each is started, and what it promises.
 //!
-//! Invariants        1. each start has a fresh data directory and a fresh process. 2. a started system
+//! Invariants        1. each start has a fresh data directory and a fresh process. 2. a started
+//! system
 //!                   ends with its [`Running`], by the process id that was started here.
 
 use std::fs;
@@ -270,7 +271,8 @@ fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result
     }
 }
 
-/// Reads until the line `ready HOST:PORT`; keeps draining afterwards so that the child never blocks.
+/// Reads until the line `ready HOST:PORT`; keeps draining afterwards so that the child never
+/// blocks.
 fn wait_for_ready_line(output: impl std::io::Read + Send + 'static) -> Option<String> {
     let mut lines = BufReader::new(output).lines();
     let bootstrap = lines.by_ref().find_map(|line| {

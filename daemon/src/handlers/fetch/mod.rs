@@ -1,10 +1,13 @@
 //! Fetch: reads partitions, waits for more when there is too little, answers what changed.
 //!
 //! What it is        the long poll over partitions of all shards, and the memory of its answer.
-//! What it is not    which partitions a session reads and shows: `kafka_lite::fetch_session` decides.
+//! What it is not    which partitions a session reads and shows: `kafka_lite::fetch_session`
+//! decides.
 //! Invariants        1. a fetch watches its partitions before it reads them, so that nothing that
-//!                   commits in between is missed. 2. the bytes of an answer are reserved before they
-//!                   are read and given back when the answer is written. 3. an error or enough bytes
+//!                   commits in between is missed. 2. the bytes of an answer are reserved before
+//!                   they
+//!                   are read and given back when the answer is written. 3. an error or enough
+//!                   bytes
 //!                   answer at once; otherwise the answer comes at `max_wait_ms`, not before.
 //! Source            Kafka 4.x Fetch 4–17; KIP-74 (sizes), KIP-227 (sessions), KIP-516 (topic ids).
 //! Reading order     [`handle`], [`read`], [`answer`].
@@ -158,7 +161,8 @@ impl Fetch {
         }
     }
 
-    /// Memory of the answer: all that is asked for if it is there, otherwise what a small answer takes.
+    /// Memory of the answer: all that is asked for if it is there, otherwise what a small answer
+    /// takes.
     async fn reserve(&self) -> Reservation {
         let budget = &self.shard.budgets().responses;
         let partitions_bytes: usize = self

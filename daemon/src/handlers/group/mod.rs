@@ -1,8 +1,10 @@
-//! The consumer group APIs: each request goes to the shard of its group and comes back with the reply.
+//! The consumer group APIs: each request goes to the shard of its group and comes back with the
+//! reply.
 //!
 //! What it is        conversion between messages and the coordinator's requests, and the way there.
 //! What it is not    a rule of groups.
-//! Invariants        1. the call to the group's shard leaves before the handler returns, so requests of
+//! Invariants        1. the call to the group's shard leaves before the handler returns, so
+//! requests of
 //!                   one connection reach the coordinator in their order.
 
 mod look;
@@ -41,7 +43,8 @@ fn code_of(error: Option<GroupError>) -> ErrorCode {
     error.map_or(ErrorCode::None, GroupError::error_code)
 }
 
-/// Gives the request to the coordinator of `group_id` and `answer`s with what it replies, or with an
+/// Gives the request to the coordinator of `group_id` and `answer`s with what it replies, or with
+/// an
 /// error when there is no coordinator. A client that hangs up lets go of what is held for it.
 fn submit<T: Send + 'static>(
     shard: &Rc<Shard>,

@@ -1,6 +1,7 @@
 //! OffsetFetch: what groups have committed.
 //!
-//! Source            OffsetFetch 1–10: one group up to 7, many from 8, topic ids from 10. Version 1 has
+//! Source            OffsetFetch 1–10: one group up to 7, many from 8, topic ids from 10. Version 1
+//! has
 //!                   no place for an error of the group: it goes to every partition (KAFKA-19439).
 
 use std::collections::BTreeMap;
