@@ -77,6 +77,9 @@ pub const READ_COPY_BYTES: usize = 4 * 1024;
 /// it.
 pub const ZERO_CHUNK_BYTES: u32 = 1024 * 1024;
 
+/// Logs whose segments are looked at together at start; each has one scan window.
+pub const RECOVERY_WIDTH: usize = 16;
+
 /// Bytes of one read while the journal is scanned at start.
 pub const SCAN_CHUNK_BYTES: u32 = 1024 * 1024;
 

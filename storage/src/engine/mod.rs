@@ -170,6 +170,7 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         let state = LogState {
             config,
             home: self.shared.options.shard,
+            is_fresh: true,
             ..LogState::default()
         };
         let log = Rc::new(Log::new(slot, key, name, state));

@@ -6,13 +6,14 @@
 //! What it is not    a repair of damage: a log whose durable mark is not reached halts.
 //! Source            docs/formats/journal.md "Recovery"; decision 2026-11-23 "one gateway".
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, checkpoint_path};
 use crate::disk::{Clock, Disk};
 use crate::engine::replay::{Candidate, Replay, ReplayedLog};
-use crate::engine::tails::recover_segments;
+use crate::engine::tails::{FoundSegments, recover_segments};
 use crate::engine::{RecoveredLog, Shared};
 use crate::error::Corrupt;
 use crate::errors::{AppendError, OpenError};
@@ -21,6 +22,8 @@ use crate::journal::format::{FoundCommit, JournalEntry};
 use crate::journal::ring::Ring;
 use crate::journal::scan::{ReplayStart, ScanError, ScannedRing, scan_ring};
 use crate::journal::{Journal, JournalShape, JournalStart, create_ring_file, zero_piece};
+use crate::limits;
+use crate::notify::run_all;
 use crate::options::Options;
 use crate::partition::append_buffer::BufferedBatch;
 use crate::partition::change::remove_log_files;
@@ -163,24 +166,40 @@ async fn build_logs<D: Disk, C: Clock>(
     for (key, name) in &replay.deleted {
         remove_log_files(&shared.disk, &key.directory(name)).await?;
     }
-    let mut recovered = Vec::with_capacity(replay.logs.len());
-    for replayed in replay.logs.into_values() {
-        recovered.push(build_log(shared, replayed).await?);
+    let replayed: Vec<ReplayedLog> = replay.logs.into_values().collect();
+    let found: RefCell<Vec<_>> = RefCell::new(replayed.iter().map(|_| None).collect());
+    let scans = replayed.iter().enumerate().map(|(place, log)| {
+        let found = &found;
+        async move {
+            let segments = recover_segments(&shared.store, log).await;
+            if let Some(slot) = found.borrow_mut().get_mut(place) {
+                *slot = Some(segments);
+            }
+        }
+    });
+    run_all(scans, limits::RECOVERY_WIDTH).await;
+    let mut recovered = Vec::with_capacity(replayed.len());
+    for (log, segments) in replayed.into_iter().zip(found.into_inner()) {
+        if let Some(segments) = segments {
+            recovered.push(build_log(shared, log, segments?));
+        }
     }
     Ok(recovered)
 }
 
-async fn build_log<D: Disk, C: Clock>(
+fn build_log<D: Disk, C: Clock>(
     shared: &Rc<Shared<D, C>>,
     mut replayed: ReplayedLog,
-) -> Result<RecoveredLog, OpenError> {
+    found: FoundSegments<D>,
+) -> RecoveredLog {
     let candidates = std::mem::take(&mut replayed.candidates);
     let (slot, key) = (replayed.checkpoint.slot, replayed.checkpoint.key);
     let name = std::mem::take(&mut replayed.checkpoint.name);
-    let found = recover_segments(&shared.store, &name, &replayed).await?;
     let seen_end = replayed.seen_end;
     let checkpoint = replayed.checkpoint;
     let end = found.end_offset.max(checkpoint.log_start_offset);
+    let unsynced = found.durable.filter(|(offset, _)| *offset < end);
+    let (durable_offset, durable_position) = unsynced.unwrap_or((end, found.end_position));
     let mut state = LogState {
         home: checkpoint.home,
         term: checkpoint.term,
@@ -188,8 +207,9 @@ async fn build_log<D: Disk, C: Clock>(
         side: checkpoint.side,
         log_start_offset: checkpoint.log_start_offset,
         log_end_offset: end,
-        segments_end_offset: end,
-        segments_end_position: found.end_position,
+        segments_end_offset: durable_offset,
+        segments_end_position: durable_position,
+        unsynced_since: unsynced.map(|_| shared.replay_from.get()),
         written_end_offset: end,
         write_goal: end,
         segments: found.segments,
@@ -217,7 +237,7 @@ async fn build_log<D: Disk, C: Clock>(
     }
     let log = Rc::new(Log::new(slot, key, &name, state));
     shared.add_log(Rc::clone(&log));
-    Ok(describe(&log, damage))
+    describe(&log, damage)
 }
 
 /// Takes the journal's batches that continue the segments without gap.

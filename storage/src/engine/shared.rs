@@ -201,7 +201,8 @@ impl<D: Disk, C: Clock> Shared<D, C> {
 
     /// Keeps the list of dirty logs true after the log's buffer changed.
     pub(crate) fn update_dirty(&self, slot: u32, state: &mut LogState<D>) {
-        let oldest = state.buffer.oldest_commit();
+        let (buffered, unsynced) = (state.buffer.oldest_commit(), state.unsynced_since);
+        let oldest = buffered.into_iter().chain(unsynced).min();
         if oldest == state.dirty_commit {
             return;
         }

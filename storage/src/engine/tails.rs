@@ -33,6 +33,10 @@ pub(crate) struct FoundSegments<D: Disk> {
     pub(crate) end_offset: i64,
     /// Position of that end in the active segment.
     pub(crate) end_position: u32,
+    /// Offset and position up to which the active segment is durable, when the rest may not be: all
+    /// of
+    /// that rest is in the journal too.
+    pub(crate) durable: Option<(i64, u32)>,
     /// Batches were given up.
     pub(crate) was_cut: bool,
     pub(crate) damage: Option<Corrupt>,
@@ -41,9 +45,9 @@ pub(crate) struct FoundSegments<D: Disk> {
 /// Finds the segments of a log; `replayed` tells what checkpoint and journal know.
 pub(crate) async fn recover_segments<D: Disk>(
     store: &SegmentStore<D>,
-    name: &str,
     replayed: &ReplayedLog,
 ) -> Result<FoundSegments<D>, OpenError> {
+    let name = &replayed.checkpoint.name;
     let directory: Rc<str> = Rc::from(replayed.checkpoint.key.directory(name));
     let mut tails = Tails::new(store, directory, replayed);
     if !replayed.mentioned {
@@ -111,6 +115,7 @@ impl<'a, D: Disk> Tails<'a, D> {
                 },
                 end_offset,
                 end_position: 0,
+                durable: None,
                 was_cut: false,
                 damage: None,
             },
@@ -278,12 +283,15 @@ impl<'a, D: Disk> Tails<'a, D> {
         let segment = self.open(base_offset, tail);
         let side = &self.replayed.checkpoint.side;
         let cut = self.replayed.open_cut.unwrap_or(i64::MAX);
+        let candidates = &self.replayed.candidates;
         let mut bad: Option<(u32, i64)> = None;
+        let mut is_journaled = true;
         let epoch = side.term_at_offset(tail.next_offset - 1).unwrap_or(0);
         let epoch = i32::try_from(epoch).unwrap_or(i32::MAX);
         let scan = segment
             .scan_tail(epoch, |position, header| {
                 let term = u32::try_from(header.partition_leader_epoch).unwrap_or(0);
+                is_journaled &= candidates.contains_key(&header.base_offset);
                 let known_term = is_term_known(side, header.base_offset, term);
                 if bad.is_none() && (!known_term || header.last_offset() >= cut) {
                     bad = Some((position, header.base_offset));
@@ -295,6 +303,15 @@ impl<'a, D: Disk> Tails<'a, D> {
             segment.truncate(position, offset).await?;
             self.found.end_offset = offset;
             self.found.was_cut = true;
+        }
+        // The process may have died between write and sync: before anybody is told of a batch that
+        // the
+        // journal does not have, it is made durable. The others may wait for the next write-back.
+        let grew = segment.end_position() > tail.end_position;
+        self.found.durable =
+            (grew && is_journaled).then_some((tail.next_offset, tail.end_position));
+        if grew && !is_journaled {
+            segment.sync().await?;
         }
         self.found.end_position = segment.end_position();
         self.found.segments.active = Some(Rc::new(segment));

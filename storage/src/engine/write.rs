@@ -14,10 +14,13 @@ use bytes::Bytes;
 
 use crate::disk::{Clock, Disk, DiskError};
 use crate::engine::Shared;
+use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::limits;
 use crate::partition::state::{Log, LogState};
-use crate::segment::{Durability, Segment, SegmentError, SegmentOptions};
+use crate::segment::{
+    Durability, FileKind, Segment, SegmentError, SegmentOptions, parse_file_name,
+};
 
 /// What a writer does next.
 enum Step {
@@ -93,10 +96,31 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             segment_bytes: log.state.borrow().config.segment_bytes,
         };
         let directory = log.directory();
+        if log.state.borrow().is_fresh {
+            self.check_no_segments(directory).await?;
+            log.state.borrow_mut().is_fresh = false;
+        }
         let segment = Segment::create(&self.store, directory, base_offset, options).await?;
         let mut state = log.state.borrow_mut();
         state.segments.active = Some(Rc::new(segment));
         state.segments_end_position = 0;
+        Ok(())
+    }
+
+    /// A log that was created in this life has no segments: files in its directory are somebody's
+    /// records, and are not taken over.
+    async fn check_no_segments(&self, directory: &str) -> Result<(), SegmentError> {
+        for entry in self.disk.list(directory).await? {
+            let is_log = matches!(parse_file_name(&entry.name), Some((_, FileKind::Log)));
+            if is_log && entry.length_bytes > 0 {
+                return Err(SegmentError::Corrupt(Corrupt {
+                    file: format!("{directory}/{}", entry.name),
+                    position: 0,
+                    expected: "no segment of a log that was just created".to_owned(),
+                    got: format!("{} bytes that no checkpoint knows", entry.length_bytes),
+                }));
+            }
+        }
         Ok(())
     }
 
@@ -148,6 +172,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             let mut state = log.state.borrow_mut();
             state.segments_end_offset = end_offset;
             state.segments_end_position = position;
+            state.unsynced_since = None;
             state.marked_end_offset = state.marked_end_offset.max(end_offset);
             let freed = state.buffer.remove_below(end_offset);
             self.remove_buffered(freed);

@@ -100,6 +100,12 @@ pub(crate) async fn scan_ring<D: Disk>(
         let expected = format!("acknowledged commit {}", cursor.number);
         return Err(scan.damaged(&cursor, &expected));
     }
+    if cursor.number > start.number
+        && let Some(file) = scan.files.get(cursor.place)
+    {
+        // The process may have died while the last commit was being written.
+        disk.sync(&file.file).await?;
+    }
     Ok(ScannedRing {
         files: scan.files,
         end: (cursor.place, cursor.position),

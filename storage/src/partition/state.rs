@@ -43,6 +43,12 @@ pub(crate) struct LogState<D: Disk> {
     pub(crate) segments_end_offset: i64,
     /// Position in the active segment that `segments_end_offset` stands for.
     pub(crate) segments_end_position: u32,
+    /// Commit from which on the journal must stay because what recovery found in segments may not
+    /// be
+    /// durable there.
+    pub(crate) unsynced_since: Option<u64>,
+    /// Created in this life: its directory must be empty.
+    pub(crate) is_fresh: bool,
     /// Everything below is written to segments, perhaps not yet durably.
     pub(crate) written_end_offset: i64,
     /// Writers go on up to here.
@@ -75,6 +81,8 @@ impl<D: Disk> Default for LogState<D> {
             log_end_offset: 0,
             segments_end_offset: 0,
             segments_end_position: 0,
+            unsynced_since: None,
+            is_fresh: false,
             written_end_offset: 0,
             write_goal: 0,
             queued: false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::tests::{Harness, append, batch, key, new_log, read_all, start_term};
+use crate::segment::Durability;
 use crate::testing::MemoryDisk;
 use crate::{AppendError, Entry, LogConfig, Options};
 
@@ -385,4 +386,41 @@ fn store_nothing_acknowledges_and_writes_nothing() {
     assert_eq!(harness.persisted(log.slot()), 11);
     assert!(disk.paths().is_empty());
     assert_eq!(harness.engine.stats().append_buffer_bytes, 0);
+}
+
+#[test]
+fn files_that_no_checkpoint_knows_are_not_taken_over() {
+    let disk = MemoryDisk::new();
+    disk.set_content(LOG_FILE, b"somebody's records");
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = new_log(&harness, 1);
+    append(&log, batch(1, 70_000, 1));
+    harness.settle();
+    assert!(matches!(log.failure(), Some(AppendError::Halted(_))));
+    assert_eq!(disk.content(LOG_FILE).unwrap(), b"somebody's records");
+}
+
+#[test]
+fn what_a_killed_process_had_written_is_synced_before_the_journal_lets_go_of_it() {
+    let disk = MemoryDisk::new();
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = new_log(&harness, 1);
+    append(&log, batch(2, 1_000, 1));
+    harness.settle();
+    log.log.state.borrow_mut().write_goal = 2;
+    let shared = std::rc::Rc::clone(&harness.engine.shared);
+    harness
+        .run(shared.write_log(&log.log, Durability::OnSync))
+        .unwrap();
+    drop(harness);
+    // Killed, not cut off: the second life sees the segment, and its checkpoint covers it.
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = harness.engine.log(key(1)).unwrap();
+    let all = read_all(&mut harness, &log, 0);
+    let shared = std::rc::Rc::clone(&harness.engine.shared);
+    harness.run(shared.write_back_to(u64::MAX)).unwrap();
+    disk.lose_power();
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = harness.engine.log(key(1)).unwrap();
+    assert_eq!(read_all(&mut harness, &log, 0), all);
 }
