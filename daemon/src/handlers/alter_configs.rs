@@ -331,7 +331,6 @@ mod tests {
         let static_configs = Arc::new(ConfigMap::new());
         let context = PlanContext {
             node_id: 1,
-            shard_count: 1,
             static_configs,
         };
         let (commands, faults) = plan(&catalog, &context, wanted, others);

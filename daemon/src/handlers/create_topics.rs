@@ -246,7 +246,6 @@ mod tests {
             catalog,
             PlanContext {
                 node_id: 1,
-                shard_count: 2,
                 static_configs,
             },
         )

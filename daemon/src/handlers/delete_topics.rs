@@ -249,7 +249,6 @@ mod tests {
         let static_configs = Arc::new(ConfigMap::new());
         let context = PlanContext {
             node_id: 1,
-            shard_count: 1,
             static_configs,
         };
         let (commands, outcomes) = plan(catalog, &context, wanted);
@@ -307,7 +306,6 @@ mod tests {
         let static_configs = Arc::new(ConfigMap::new());
         let context = PlanContext {
             node_id: 1,
-            shard_count: 1,
             static_configs,
         };
         let (_, outcomes) = plan(&catalog, &context, &[named("a"), with_id(2)]);

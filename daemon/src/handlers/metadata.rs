@@ -316,3 +316,166 @@ fn leader_error(epoch: Option<i32>) -> ErrorCode {
         ErrorCode::LeaderNotAvailable
     }
 }
+#[cfg(test)]
+mod tests {
+    use kafka_lite::api::metadata::{MetadataRequest, MetadataRequestTopic};
+    use kafka_lite::catalog::{Catalog, Command, PartitionAssignment, Replica};
+    use kafka_lite::error_code::ErrorCode;
+    use kafka_lite::primitive::Uuid;
+    use kafka_lite::topic_config::ConfigMap;
+
+    use super::{
+        Question, Wanted, find_topics, leader_error, names_are_missing, refusal,
+        response_partitions,
+    };
+
+    fn named(name: &str) -> MetadataRequestTopic<'_> {
+        MetadataRequestTopic {
+            name: Some(name.into()),
+            ..MetadataRequestTopic::default()
+        }
+    }
+
+    fn with_id(id: u8) -> MetadataRequestTopic<'static> {
+        MetadataRequestTopic {
+            name: None,
+            topic_id: Uuid([id; 16]),
+        }
+    }
+
+    fn request(topics: Option<Vec<MetadataRequestTopic<'_>>>) -> MetadataRequest<'_> {
+        MetadataRequest {
+            topics,
+            ..MetadataRequest::default()
+        }
+    }
+
+    fn with_topics(names: &[(&str, u8)]) -> Catalog {
+        let mut catalog = Catalog::new();
+        for (name, id) in names {
+            let replicas = vec![Replica {
+                node_id: 1,
+                shard: 0,
+            }]
+            .into_boxed_slice();
+            catalog.apply(&Command::CreateTopic {
+                name: (*name).to_owned(),
+                topic_id: [*id; 16],
+                partitions: vec![PartitionAssignment { replicas }; 2],
+                configs: ConfigMap::new(),
+            });
+        }
+        catalog
+    }
+
+    #[test]
+    fn all_topics_are_an_empty_list_in_version_0_and_null_later() {
+        assert_eq!(Question::new(0, &request(Some(Vec::new()))).topics, None);
+        assert_eq!(Question::new(1, &request(None)).topics, None);
+        assert_eq!(
+            Question::new(1, &request(Some(Vec::new()))).topics,
+            Some(Vec::new())
+        );
+    }
+
+    #[test]
+    fn a_topic_that_is_asked_for_twice_is_answered_once() {
+        let twice = request(Some(vec![
+            named("b"),
+            named("a"),
+            named("b"),
+            with_id(1),
+            with_id(1),
+        ]));
+        let expected = vec![
+            Wanted::Name("b".into()),
+            Wanted::Name("a".into()),
+            Wanted::Id([1; 16]),
+        ];
+        assert_eq!(Question::new(12, &twice).topics, Some(expected));
+    }
+
+    #[test]
+    fn ids_come_with_version_12() {
+        for (topics, is_wrong) in [
+            (vec![named("a")], false),
+            (vec![with_id(1)], true),
+            (vec![named("a"), with_id(0)], true),
+        ] {
+            let body = request(Some(topics));
+            assert_eq!(names_are_missing(10, &body), is_wrong);
+            assert!(!names_are_missing(12, &body));
+            assert_eq!(refusal(&body).error_code, ErrorCode::InvalidRequest);
+            assert_eq!(
+                refusal(&body).topics.len(),
+                body.topics.iter().flatten().count()
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_says_why() {
+        let catalog = with_topics(&[("a", 1)]);
+        let wanted = vec![
+            named("a"),
+            with_id(1),
+            with_id(9),
+            named("none"),
+            named("full"),
+            named("bad name"),
+            with_id(0),
+        ];
+        let question = Question::new(12, &request(Some(wanted)));
+        let faults = [("full".to_owned(), ErrorCode::InvalidPartitions)];
+        let found = find_topics(catalog.view(), &question, &faults);
+        let codes: Vec<_> = found
+            .iter()
+            .map(|one| one.topic.as_ref().err().copied().unwrap_or_default())
+            .collect();
+        let expected = [
+            ErrorCode::None,
+            ErrorCode::None,
+            ErrorCode::UnknownTopicId,
+            ErrorCode::UnknownTopicOrPartition,
+            ErrorCode::InvalidPartitions,
+            ErrorCode::InvalidTopicException,
+            ErrorCode::InvalidRequest,
+        ];
+        assert_eq!(codes, expected);
+        assert_eq!(found[1].name.as_deref(), Some("a"), "the name of an id");
+        assert_eq!(found[0].topic_id, Uuid([1; 16]), "the id of a name");
+        assert_eq!(
+            (found[2].name.as_deref(), found[2].topic_id),
+            (None, Uuid([9; 16]))
+        );
+    }
+
+    #[test]
+    fn only_good_names_that_nobody_has_are_made() {
+        let catalog = with_topics(&[("a", 1)]);
+        let wanted = vec![named("a"), named("new"), named("bad name"), with_id(9)];
+        let question = Question::new(12, &request(Some(wanted)));
+        assert_eq!(question.names_to_create(catalog.view()), ["new"]);
+        let all = Question::new(1, &request(None));
+        assert!(all.names_to_create(catalog.view()).is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_does_not_serve_has_no_leader() {
+        let catalog = with_topics(&[("a", 1)]);
+        let topic = catalog.view().topic("a").unwrap();
+        let partitions = response_partitions(1, &[], topic, &[Some(7), None]);
+        let leaders: Vec<_> = partitions
+            .iter()
+            .map(|one| (one.error_code, one.leader_id, one.leader_epoch))
+            .collect();
+        let none = (ErrorCode::LeaderNotAvailable, None, None);
+        assert_eq!(leaders, [(ErrorCode::None, Some(1), Some(7)), none]);
+        assert_eq!(
+            partitions[1].offline_replicas,
+            [1],
+            "the broker is not known"
+        );
+        assert_eq!(leader_error(None), ErrorCode::LeaderNotAvailable);
+    }
+}
