@@ -3,7 +3,7 @@
 //! Goal      nothing persisted is lost, nothing is invented. After each restart, per log:
 //! 1. everything that was reported persisted is there, at its offset, byte for byte;
 //! 2. what else is there was appended at exactly that offset: nothing is invented, nothing is
-//! doubled;
+//!    doubled;
 //! 3. offsets are dense; bounds agree with what can be read;
 //! 4. the log takes appends in a new term, and rules 1 to 3 hold again after a second crash.
 #![allow(
