@@ -9,6 +9,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_lite::catalog::{
     Applied, Catalog, CatalogSnapshot, NodeRegistration, OFFSETS_TOPIC, Topic,
@@ -16,7 +17,6 @@ use kafka_lite::catalog::{
 use kafka_lite::fetch_session::{FetchSessionOptions, FetchSessions};
 use kafka_lite::group;
 use kafka_lite::primitive::Uuid;
-use kafka_lite::producer::{ProducerTable, ProducerTableOptions};
 use kafka_lite::topic_config::{ConfigMap, TopicConfig};
 use replication::Raft;
 use storage::disk::Clock;
@@ -87,7 +87,7 @@ impl ShardState {
         let opened = Engine::open(
             shard.disk().clone(),
             shard.clock(),
-            engine_options(shard),
+            engine_options(shard, &state.static_configs),
             events,
         )
         .await
@@ -124,9 +124,14 @@ impl ShardState {
             return Ok(());
         }
         let shards = u32::from(shard.shard_count());
-        storage::prepare_shards(shard.disk(), &shard.clock(), &engine_options(shard), shards)
-            .await
-            .map_err(|error| error.to_string())?;
+        storage::prepare_shards(
+            shard.disk(),
+            &shard.clock(),
+            &engine_options(shard, &shard.state().static_configs),
+            shards,
+        )
+        .await
+        .map_err(|error| error.to_string())?;
         for target in (0..shard.shard_count()).filter(|target| *target != CONTROLLER_SHARD) {
             shard.send(target, |there| there.state().receive_layout());
         }
@@ -242,7 +247,6 @@ impl ShardState {
             engine: self.engine().clone(),
             log,
             raft,
-            producers: ProducerTable::new(ProducerTableOptions::default()),
             config,
         });
         self.partitions.insert(Rc::clone(&partition));
@@ -427,8 +431,11 @@ impl ShardState {
     }
 }
 
-fn engine_options(shard: &Shard) -> Options {
+fn engine_options(shard: &Shard, static_configs: &ConfigMap) -> Options {
     let config = shard.config();
+    let catalog = Catalog::new();
+    let layers = catalog.view().layers(shard.node_id(), static_configs);
+    let expiration_ms = layers.broker_number("producer.id.expiration.ms");
     let plan = shard.budgets().plan;
     let id = u32::from(shard.id());
     let base = if shard.process().memory_bytes <= SMALL_MEMORY_BYTES {
@@ -439,6 +446,7 @@ fn engine_options(shard: &Shard) -> Options {
     Options {
         append_buffer_bytes: usize::try_from(plan.append_buffers_bytes).unwrap_or(usize::MAX),
         commit_interval: config.storage_commit_interval.unwrap_or_default(),
+        producer_expiration: Duration::from_millis(u64::try_from(expiration_ms).unwrap_or(0)),
         store_nothing: config.storage_discard,
         ..base
     }

@@ -45,6 +45,9 @@ pub(crate) struct LogCheckpoint {
     pub(crate) active: Option<(i64, u32, Option<i64>)>,
     /// The log had stopped: its segments are looked at again.
     pub(crate) halted: bool,
+    /// `ProducerSnapshot` of every batch that was in the log, durable or not; empty for no
+    /// producer.
+    pub(crate) producers: Vec<u8>,
 }
 
 /// A closed segment.
@@ -93,6 +96,8 @@ pub(crate) struct Checkpoint {
     /// Last commit acknowledged when this was written.
     pub(crate) acknowledged: u64,
     pub(crate) next_slot: u32,
+    /// Time of the producers' clock, ms; it stands still while the broker is down.
+    pub(crate) producer_time_ms: i64,
     /// Written by an orderly stop.
     pub(crate) clean: bool,
     pub(crate) logs: Vec<LogCheckpoint>,

@@ -95,6 +95,16 @@ pub const TOPIC_NAME_BYTES_MAXIMUM: usize = 249;
 /// Largest checkpoint that is read, in bytes; one that claims more is damaged.
 pub const CHECKPOINT_BYTES_MAXIMUM: u64 = 256 * 1024 * 1024;
 
+/// Idempotent producers that a gateway's shard remembers; about 220 bytes each. Beyond it the least
+/// recently used are forgotten; what they send next is taken with any sequence.
+pub const PRODUCERS_GATEWAY: usize = 1_000;
+
+/// Idempotent producers that a server's shard remembers: 22 MB at most.
+pub const PRODUCERS_SERVER: usize = 100_000;
+
+/// Kafka's default of `producer.id.expiration.ms`.
+pub const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Largest single append to a segment in bytes: the acknowledgement of its first batch waits for
 /// it.
 pub const WRITE_BYTES_MAX: usize = 1024 * 1024;

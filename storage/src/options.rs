@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_lite::producer::ProducerTableOptions;
+
 use crate::limits;
 use crate::segment::StoreOptions;
 
@@ -39,6 +41,12 @@ pub struct Options {
     /// This shard's share of the byte budget of the data directory; `None` is bounded by the
     /// device.
     pub disk_limit_bytes: Option<u64>,
+    /// Idempotent producers remembered over all logs of the shard; at the bound an eighth is
+    /// forgotten, the least recently used first.
+    pub producers_maximum: usize,
+    /// Time without an append after which a producer is forgotten (`producer.id.expiration.ms`);
+    /// time during which the broker is down does not count.
+    pub producer_expiration: Duration,
     /// Acknowledge at once and store nothing: the control of the benchmark.
     pub store_nothing: bool,
 }
@@ -62,6 +70,8 @@ impl Options {
             index_cache_bytes: 1024 * 1024,
             open_files: 512,
             disk_limit_bytes: None,
+            producers_maximum: limits::PRODUCERS_GATEWAY,
+            producer_expiration: limits::PRODUCER_EXPIRATION,
             store_nothing: false,
         }
     }
@@ -79,6 +89,7 @@ impl Options {
             cache_bytes: 256 * 1024 * 1024,
             index_cache_bytes: 32 * 1024 * 1024,
             open_files: 8192,
+            producers_maximum: limits::PRODUCERS_SERVER,
             ..Self::gateway(shard)
         }
     }
@@ -96,7 +107,17 @@ impl Options {
         self.ring_file_bytes = file_bytes.next_multiple_of(4096);
         self.direct_bytes = self.direct_bytes.min(self.commit_bytes as usize >> 1);
         self.segment_writers = self.segment_writers.max(1);
+        self.producers_maximum = self.producers_maximum.max(8);
         self
+    }
+
+    /// Bounds of one log's producers.
+    pub(crate) fn producer_options(&self) -> ProducerTableOptions {
+        ProducerTableOptions {
+            // One more, so that the bound over all logs is what acts.
+            producers_max: self.producers_maximum + 1,
+            expiration_ms: i64::try_from(self.producer_expiration.as_millis()).unwrap_or(i64::MAX),
+        }
     }
 
     /// Bounds of the shard's segments.

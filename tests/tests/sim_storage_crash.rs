@@ -5,7 +5,8 @@
 //! 2. what else is there was appended at exactly that offset: nothing is invented, nothing is
 //!    doubled;
 //! 3. offsets are dense; bounds agree with what can be read;
-//! 4. the log takes appends in a new term, and rules 1 to 3 hold again after a second crash.
+//! 4. a resend of any persisted batch among the last five that the log's producer sent is known;
+//! 5. the log takes appends in a new term, and rules 1 to 4 hold again after a second crash.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,9 +21,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_lite::record_batch::{BatchBuilder, BatchOptions, BatchView};
+use kafka_lite::producer::ProducerCheck;
+use kafka_lite::record_batch::{BatchBuilder, BatchHeader, BatchOptions, BatchProducer, BatchView};
 use storage::disk::Clock;
-use storage::{AppendError, Engine, Entry, LogConfig, LogEvents, LogKey, Options, SideKind};
+use storage::{
+    AppendError, Engine, Entry, LogConfig, LogEvents, LogKey, Options, PartitionLog, SideKind,
+};
 use tests::sim::disk::{LOSSES, Loss, SimDisk};
 use tests::sim::executor::Executor;
 use tests::sim::random::Random;
@@ -31,6 +35,7 @@ const LOGS: i32 = 3;
 const APPENDS: usize = 60;
 
 type SimEngine = Engine<SimDisk, Executor>;
+type SimLog = PartitionLog<SimDisk, Executor>;
 
 /// What the world outside knows of one log.
 #[derive(Default, Clone)]
@@ -108,9 +113,18 @@ fn log_config() -> LogConfig {
     }
 }
 
-/// A batch of `records` records whose bytes name log and number.
-fn batch(partition: i32, number: usize, records: usize, size: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
+/// A batch of `records` records whose bytes name log and number. Each log has one idempotent
+/// producer, so that a sequence is an offset.
+fn batch(partition: i32, number: usize, (records, size): (usize, usize), offset: i64) -> Bytes {
+    let producer = BatchProducer {
+        id: i64::from(partition),
+        epoch: 0,
+        base_sequence: i32::try_from(offset).expect("small"),
+    };
+    let mut builder = BatchBuilder::new(BatchOptions {
+        producer: Some(producer),
+        ..BatchOptions::default()
+    });
     for record in 0..records {
         let mut value = format!("{partition}/{number}/{record} ").into_bytes();
         value.resize(size, b'x');
@@ -177,8 +191,10 @@ async fn script(engine: SimEngine, clock: Executor, oracle: Rc<Oracle>, term: u3
             1 => (4, 3_000),
             _ => (1 + random.below(4), 50 + random.below(400)),
         };
-        let bytes = batch(partition, number, records, size);
+        let bytes = batch(partition, number, (records, size), log.log_end_offset());
         engine.wait_room(bytes.len()).await;
+        let header = BatchHeader::decode(&bytes).expect("a batch");
+        assert_eq!(log.check_producer(&header), ProducerCheck::Append);
         let (first_index, base_offset) = (log.next_index(), log.log_end_offset());
         let end = base_offset + i64::try_from(records).expect("small");
         note(&oracle, partition, first_index + records as u64 - 1, end);
@@ -235,6 +251,7 @@ async fn check(engine: SimEngine, oracle: Rc<Oracle>, story: String) {
             known.persisted_end
         );
         let mut offset = start;
+        let last_sent: Vec<i64> = known.batches.keys().rev().take(5).copied().collect();
         while offset < end {
             let pieces = log
                 .read(offset, end, 20_000, true)
@@ -261,6 +278,9 @@ async fn check(engine: SimEngine, oracle: Rc<Oracle>, story: String) {
                     unchanging(view.bytes()),
                     "{story}: {partition}/{offset}"
                 );
+                if *next <= known.persisted_end && last_sent.contains(&offset) {
+                    check_resend(&log, view.header(), *next - 1, &story);
+                }
                 offset = *next;
                 rest = after;
             }
@@ -270,6 +290,17 @@ async fn check(engine: SimEngine, oracle: Rc<Oracle>, story: String) {
         known.persisted_end = known.persisted_end.min(end);
         oracle.known.borrow_mut().insert(partition, known);
     }
+}
+
+/// A batch that was answered is known when the producer sends it again.
+fn check_resend(log: &SimLog, header: &BatchHeader, last_offset: i64, story: &str) {
+    let known = ProducerCheck::Duplicate {
+        base_offset: header.base_offset,
+        last_offset,
+        log_append_time: None,
+    };
+    let key = log.key();
+    assert_eq!(log.check_producer(header), known, "{story}: {key:?}");
 }
 
 /// One life: opens, checks what earlier lives left, appends. Returns the disk and whether it

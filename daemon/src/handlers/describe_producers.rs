@@ -25,6 +25,7 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
         Ok(body) => body,
         Err(error) => return reply.close_undecodable(&error),
     };
+    let now_ms = shard.wall_clock_ms();
     let mut questions = Vec::new();
     let mut topics: Vec<(String, Vec<i32>)> = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
@@ -32,7 +33,7 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
             .partition_indexes
             .iter()
             .map(|index| find(shard, &topic.name, *index));
-        questions.extend(places.map(|place| place.map(|place| (place, ()))));
+        questions.extend(places.map(|place| place.map(|place| (place, now_ms))));
         topics.push((
             topic.name.clone().into_owned(),
             topic.partition_indexes.clone(),
@@ -59,9 +60,9 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
 
 async fn look(
     partition: Rc<Partition>,
-    _nothing: (),
+    now_ms: i64,
 ) -> Result<Vec<ProducerDescription>, ErrorCode> {
-    Ok(partition.producers().borrow().describe().collect())
+    Ok(partition.log().describe_producers(now_ms))
 }
 
 fn response(

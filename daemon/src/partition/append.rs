@@ -96,11 +96,7 @@ impl Partition {
         }
         let summary = check_produced(&request.batch, &self.rules(request))
             .map_err(|fault| AppendFault::of_batch(&fault))?;
-        match self
-            .producers
-            .borrow()
-            .check(request.now_ms, &summary.header)
-        {
+        match self.log.check_producer(&summary.header) {
             ProducerCheck::Append => Ok(Checked::Append(summary)),
             ProducerCheck::Duplicate {
                 base_offset,
@@ -160,11 +156,7 @@ impl Partition {
         };
         match self.log.append(entry) {
             Ok(entry) => {
-                let now_ms = append.request.now_ms;
-                let append_time = summary.needs_append_time.then_some(now_ms);
-                let mut producers = self.producers.borrow_mut();
-                producers.record(&summary.header, entry.base_offset, append_time, now_ms);
-                drop(producers);
+                let append_time = summary.needs_append_time.then_some(append.request.now_ms);
                 let appended = AppendedBatch {
                     base_offset: entry.base_offset,
                     log_append_time_ms: append_time,

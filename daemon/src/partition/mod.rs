@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use kafka_lite::error_code::ErrorCode;
 use kafka_lite::primitive::Uuid;
-use kafka_lite::producer::ProducerTable;
 use kafka_lite::topic_config::TopicConfig;
 use replication::{LogIndex, Raft, SideEntryKind, Term};
 use storage::{AppendError, Entry, SideKind};
@@ -53,7 +52,6 @@ pub(crate) struct Partition {
     log: Log,
     raft: RefCell<Raft>,
     high_watermark: Cell<i64>,
-    producers: RefCell<ProducerTable>,
     config: RefCell<Arc<TopicConfig>>,
     commit_waiters: RefCell<VecDeque<CommitWaiter>>,
     readers: RefCell<Vec<Weak<ReadSignal>>>,
@@ -78,7 +76,6 @@ pub(crate) struct PartitionParts {
     pub(crate) engine: LogEngine,
     pub(crate) log: Log,
     pub(crate) raft: Raft,
-    pub(crate) producers: ProducerTable,
     pub(crate) config: Arc<TopicConfig>,
 }
 
@@ -99,7 +96,6 @@ impl Partition {
             log: parts.log,
             raft: RefCell::new(parts.raft),
             high_watermark: Cell::new(log_start_offset),
-            producers: RefCell::new(parts.producers),
             config: RefCell::new(parts.config),
             commit_waiters: RefCell::default(),
             readers: RefCell::default(),
@@ -285,11 +281,6 @@ impl Partition {
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         self.log.apply_config(log_config(&config));
         *self.config.borrow_mut() = config;
-    }
-
-    /// The producers of the partition.
-    pub(crate) fn producers(&self) -> &RefCell<ProducerTable> {
-        &self.producers
     }
 
     /// Why the partition accepts nothing, if so.

@@ -109,7 +109,11 @@ pub struct ProducerDescription {
 pub enum Truncation {
     /// The table matches the cut log.
     Done,
-    /// Some producer lost every batch that is remembered: rebuild from a snapshot and the log.
+    /// Some producer lost every batch that is remembered and is forgotten: whatever it sends next
+    /// is
+    /// taken. Nothing is lost by that while the cut batches had not been acknowledged, since a
+    /// client
+    /// has at most [`limits::PRODUCER_BATCHES`] unanswered; else rebuild from the log.
     RebuildNeeded,
 }
 
@@ -194,8 +198,8 @@ impl ProducerTable {
 
     /// Forgets batches at and above `log_end_offset` (exclusive end), after the log was cut there.
     pub fn handle_truncated(&mut self, log_end_offset: i64) -> Truncation {
-        let mut outcome = Truncation::Done;
-        for entry in self.entries.values_mut() {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| {
             let had = entry.len;
             while entry
                 .last()
@@ -203,11 +207,13 @@ impl ProducerTable {
             {
                 entry.len -= 1;
             }
-            if had > 0 && entry.len == 0 {
-                outcome = Truncation::RebuildNeeded;
-            }
+            had == 0 || entry.len > 0
+        });
+        if self.entries.len() == before {
+            Truncation::Done
+        } else {
+            Truncation::RebuildNeeded
         }
-        outcome
     }
 
     /// Decides about a batch that has passed `check_produced`; changes nothing.
@@ -263,6 +269,16 @@ impl ProducerTable {
                 last_sequence: entry.last_sequence(),
                 last_timestamp: entry.last_append_ms,
             })
+    }
+
+    /// Iterates over the producers with the offset of the last record of each (inclusive), for
+    /// compaction: the batch that ends there keeps the sequence.
+    pub fn last_offsets(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.entries.iter().filter_map(|(producer_id, entry)| {
+            let last = entry.last()?;
+            let delta = i64::from(last.last_offset_delta);
+            Some((*producer_id, last.base_offset.saturating_add(delta)))
+        })
     }
 
     pub(super) fn check_invariants(&self) {

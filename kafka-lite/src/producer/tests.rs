@@ -234,6 +234,13 @@ fn a_cut_log_takes_its_batches_back() {
     );
     append(&mut table, &batch(2, 0, 0, 1), 15);
     assert_eq!(table.handle_truncated(15), Truncation::RebuildNeeded);
+    let ends: Vec<_> = table.last_offsets().collect();
+    assert_eq!(ends, [(1, 14)], "producer 2 lost all it had");
+    assert_eq!(
+        append(&mut table, &batch(2, 0, 7, 1), 15),
+        ProducerCheck::Append,
+        "and is taken with any sequence"
+    );
 }
 
 #[test]

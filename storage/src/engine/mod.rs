@@ -21,6 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use kafka_lite::producer::ProducerTable;
 pub use redistribute::prepare_shards;
 pub(crate) use shared::Shared;
 pub use stats::EngineStats;
@@ -171,6 +172,7 @@ impl<D: Disk, C: Clock> Engine<D, C> {
             config,
             home: self.shared.options.shard,
             is_fresh: true,
+            producers: ProducerTable::new(self.shared.options.producer_options()),
             ..LogState::default()
         };
         let log = Rc::new(Log::new(slot, key, name, state));
@@ -292,6 +294,12 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         self.shared.set_disk_full(false);
         self.shared.write_queue_changed.notify();
         self.shared.write_back.notify();
+    }
+
+    /// Forgets the idempotent producers that have not appended for the expiration time; returns how
+    /// many.
+    pub fn expire_producers(&self) -> usize {
+        self.shared.expire_producers()
     }
 
     /// The disk budget of the shard's segments, to set device figures and limits.

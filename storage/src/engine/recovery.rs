@@ -27,6 +27,7 @@ use crate::notify::run_all;
 use crate::options::Options;
 use crate::partition::append_buffer::BufferedBatch;
 use crate::partition::change::remove_log_files;
+use crate::partition::producers::ProducerReplay;
 use crate::partition::state::{Log, LogState};
 
 /// An engine without its workers.
@@ -162,6 +163,7 @@ async fn build_logs<D: Disk, C: Clock>(
     replay: Replay,
 ) -> Result<Vec<RecoveredLog>, OpenError> {
     shared.next_slot.set(replay.next_slot);
+    shared.producers.set_base_ms(replay.producer_time_ms);
     *shared.cursors.borrow_mut() = replay.cursors;
     for (key, name) in &replay.deleted {
         remove_log_files(&shared.disk, &key.directory(name)).await?;
@@ -171,7 +173,10 @@ async fn build_logs<D: Disk, C: Clock>(
     let scans = replayed.iter().enumerate().map(|(place, log)| {
         let found = &found;
         async move {
-            let segments = recover_segments(&shared.store, log).await;
+            let segments = match replay_producers(shared, log) {
+                Ok(producers) => recover_segments(&shared.store, log, producers).await,
+                Err(error) => Err(error),
+            };
             if let Some(slot) = found.borrow_mut().get_mut(place) {
                 *slot = Some(segments);
             }
@@ -184,13 +189,14 @@ async fn build_logs<D: Disk, C: Clock>(
             recovered.push(build_log(shared, log, segments?));
         }
     }
+    shared.limit_producers();
     Ok(recovered)
 }
 
 fn build_log<D: Disk, C: Clock>(
     shared: &Rc<Shared<D, C>>,
     mut replayed: ReplayedLog,
-    found: FoundSegments<D>,
+    mut found: FoundSegments<D>,
 ) -> RecoveredLog {
     let candidates = std::mem::take(&mut replayed.candidates);
     let (slot, key) = (replayed.checkpoint.slot, replayed.checkpoint.key);
@@ -219,9 +225,10 @@ fn build_log<D: Disk, C: Clock>(
     let was_cut = found.was_cut;
     let mut damage = found.damage;
     if damage.is_none() {
-        take_candidates(&mut state, candidates);
+        take_candidates(&mut state, &mut found.producers, candidates);
         damage = missing_below_mark(&state, &key.directory(&name));
     }
+    state.producers = found.producers.finish(state.log_end_offset);
     cut_side_entries(&mut state);
     shared.add_buffered(state.buffer.bytes());
     shared.update_dirty(slot, &mut state);
@@ -240,8 +247,32 @@ fn build_log<D: Disk, C: Clock>(
     describe(&log, damage)
 }
 
+/// Starts with the producers of the checkpoint; a snapshot that does not decode is damage, since an
+/// empty table would take duplicates.
+fn replay_producers<D: Disk, C: Clock>(
+    shared: &Shared<D, C>,
+    replayed: &ReplayedLog,
+) -> Result<ProducerReplay, OpenError> {
+    let options = shared.options.producer_options();
+    let now_ms = shared.producers.now_ms(shared.clock.now());
+    let snapshot = &replayed.checkpoint.producers;
+    let started = ProducerReplay::new(snapshot, replayed.lowest_cut, options, now_ms);
+    started.map_err(|error| {
+        OpenError::Damaged(Corrupt {
+            file: checkpoint_path(&shared.options.journal_directory()),
+            position: 0,
+            expected: format!("the producers of {}", replayed.checkpoint.name),
+            got: error.to_string(),
+        })
+    })
+}
+
 /// Takes the journal's batches that continue the segments without gap.
-fn take_candidates<D: Disk>(state: &mut LogState<D>, candidates: BTreeMap<i64, Candidate>) {
+fn take_candidates<D: Disk>(
+    state: &mut LogState<D>,
+    producers: &mut ProducerReplay,
+    candidates: BTreeMap<i64, Candidate>,
+) {
     for candidate in candidates.into_values() {
         let header = candidate.header;
         let term = u32::try_from(header.partition_leader_epoch).unwrap_or(0);
@@ -255,6 +286,7 @@ fn take_candidates<D: Disk>(state: &mut LogState<D>, candidates: BTreeMap<i64, C
         if !follows {
             continue;
         }
+        producers.handle_batch(&header);
         state.log_end_offset = header.next_offset();
         state.max_timestamp = state.max_timestamp.max(Some(header.max_timestamp));
         state.buffer.push(BufferedBatch {

@@ -150,8 +150,11 @@ fn distribute(old: Vec<Checkpoint>, shards: u32) -> Vec<Checkpoint> {
     let (after, incarnation) = highest.fold((1, 0), |one, other| {
         (one.0.max(other.0), one.1.max(other.1))
     });
+    // The earliest of the clocks: no producer expires early.
+    let times = old.iter().map(|checkpoint| checkpoint.producer_time_ms);
+    let time_ms = times.min().unwrap_or(0);
     let mut new: BTreeMap<u32, Checkpoint> = (0..shards)
-        .map(|shard| (shard, empty(shard, after + 1, incarnation + 1)))
+        .map(|shard| (shard, empty(shard, after + 1, incarnation + 1, time_ms)))
         .collect();
     for checkpoint in old {
         let owner = checkpoint.shard.checked_rem(shards).unwrap_or(0);
@@ -170,7 +173,7 @@ fn distribute(old: Vec<Checkpoint>, shards: u32) -> Vec<Checkpoint> {
     new.into_values().collect()
 }
 
-fn empty(shard: u32, replay_from: u64, incarnation: u64) -> Checkpoint {
+fn empty(shard: u32, replay_from: u64, incarnation: u64, producer_time_ms: i64) -> Checkpoint {
     Checkpoint {
         shard,
         incarnation,
@@ -180,6 +183,7 @@ fn empty(shard: u32, replay_from: u64, incarnation: u64) -> Checkpoint {
         position: 0,
         acknowledged: replay_from - 1,
         next_slot: 0,
+        producer_time_ms,
         clean: true,
         logs: Vec::new(),
         cursors: Vec::new(),

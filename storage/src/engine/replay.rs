@@ -52,6 +52,8 @@ pub(crate) struct Replay {
     pub(crate) deleted: Vec<(LogKey, String)>,
     pub(crate) cursors: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) next_slot: u32,
+    /// Time of the producers' clock at the checkpoint, ms.
+    pub(crate) producer_time_ms: i64,
     block: SharedBlock,
 }
 
@@ -67,6 +69,7 @@ impl Replay {
             deleted: Vec::new(),
             cursors: checkpoint.cursors.into_iter().collect(),
             next_slot: checkpoint.next_slot,
+            producer_time_ms: checkpoint.producer_time_ms,
             block: SharedBlock::default(),
         }
     }
@@ -156,6 +159,7 @@ impl ReplayedLog {
             closed: Vec::new(),
             active: None,
             halted: false,
+            producers: Vec::new(),
         })
     }
 
@@ -225,6 +229,9 @@ impl ReplayedLog {
     }
 
     fn handle_batches(&mut self, commit: u64, mut batches: &[u8], block: &mut SharedBlock) -> bool {
+        // What the checkpoint's segments held at and above a cut is gone.
+        let cut = self.lowest_cut.unwrap_or(i64::MAX);
+        let in_segments_end = self.checkpoint.segments_end_offset.min(cut);
         while !batches.is_empty() {
             let Ok(header) = BatchHeader::decode(batches) else {
                 return false;
@@ -234,7 +241,7 @@ impl ReplayedLog {
             };
             batches = rest;
             self.seen_end = self.seen_end.max(header.next_offset());
-            if header.last_offset() < self.checkpoint.segments_end_offset {
+            if header.last_offset() < in_segments_end {
                 continue;
             }
             // A later copy of an offset wins: what was cut in between is gone already.

@@ -15,6 +15,7 @@ use crate::log_key::LogKey;
 use crate::notify::{Changes, Gate};
 use crate::options::Options;
 use crate::partition::append_buffer::{Freed, SharedBlock};
+use crate::partition::producers::ProducerBudget;
 use crate::partition::state::{Log, LogState};
 use crate::segment::SegmentStore;
 
@@ -31,6 +32,7 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     pub(crate) slots: RefCell<BTreeMap<LogKey, u32>>,
     pub(crate) next_slot: Cell<u32>,
     pub(crate) block: RefCell<SharedBlock>,
+    pub(crate) producers: ProducerBudget,
     pub(crate) cursors: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
     /// Logs with entries that only the journal has: (oldest commit, slot).
     pub(crate) dirty: RefCell<BTreeSet<(u64, u32)>>,
@@ -63,6 +65,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         events: Rc<dyn LogEvents>,
         journal: Journal<D, C>,
     ) -> Self {
+        let producers = ProducerBudget::new(&options, clock.now());
         let budget = DiskBudget::new(options.disk_limit_bytes);
         let store = SegmentStore::new(disk.clone(), budget, options.store_options());
         Self {
@@ -77,6 +80,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             slots: RefCell::default(),
             next_slot: Cell::new(0),
             block: RefCell::default(),
+            producers,
             cursors: RefCell::default(),
             dirty: RefCell::default(),
             buffered_bytes: Cell::new(0),
@@ -221,6 +225,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
     }
 
     pub(crate) fn add_log(&self, log: Rc<Log<D>>) {
+        self.producers.add(log.state.borrow().producers.len());
         self.slots.borrow_mut().insert(log.key, log.slot);
         self.logs.borrow_mut().insert(log.slot, log);
     }
@@ -255,7 +260,9 @@ impl<D: Disk, C: Clock> Shared<D, C> {
 
     /// Takes a deleted log out of the lists.
     pub(crate) fn forget_log(&self, log: &Log<D>) {
-        self.logs.borrow_mut().remove(&log.slot);
+        if self.logs.borrow_mut().remove(&log.slot).is_some() {
+            self.producers.remove(log.state.borrow().producers.len());
+        }
         self.slots.borrow_mut().remove(&log.key);
         self.cache.borrow_mut().remove_log(log.slot);
     }

@@ -19,6 +19,7 @@ use crate::engine::replay::ReplayedLog;
 use crate::error::Corrupt;
 use crate::errors::OpenError;
 use crate::options::LogConfig;
+use crate::partition::producers::ProducerReplay;
 use crate::partition::segments::SegmentList;
 use crate::segment::{
     ClosedSegment, FileKind, KnownTail, Segment, SegmentError, SegmentOptions, SegmentStore,
@@ -40,16 +41,19 @@ pub(crate) struct FoundSegments<D: Disk> {
     /// Batches were given up.
     pub(crate) was_cut: bool,
     pub(crate) damage: Option<Corrupt>,
+    /// The producers of the checkpoint and of the batches that were scanned.
+    pub(crate) producers: ProducerReplay,
 }
 
 /// Finds the segments of a log; `replayed` tells what checkpoint and journal know.
 pub(crate) async fn recover_segments<D: Disk>(
     store: &SegmentStore<D>,
     replayed: &ReplayedLog,
+    producers: ProducerReplay,
 ) -> Result<FoundSegments<D>, OpenError> {
     let name = &replayed.checkpoint.name;
     let directory: Rc<str> = Rc::from(replayed.checkpoint.key.directory(name));
-    let mut tails = Tails::new(store, directory, replayed);
+    let mut tails = Tails::new(store, directory, replayed, producers);
     if !replayed.mentioned {
         tails.open_untouched();
         return Ok(tails.found);
@@ -83,7 +87,12 @@ struct Tails<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> Tails<'a, D> {
-    fn new(store: &'a SegmentStore<D>, directory: Rc<str>, replayed: &'a ReplayedLog) -> Self {
+    fn new(
+        store: &'a SegmentStore<D>,
+        directory: Rc<str>,
+        replayed: &'a ReplayedLog,
+        producers: ProducerReplay,
+    ) -> Self {
         let checkpoint = &replayed.checkpoint;
         // What was compacted after the checkpoint only the files know.
         let compacted_end = replayed.compacted_end.unwrap_or(i64::MIN);
@@ -118,6 +127,7 @@ impl<'a, D: Disk> Tails<'a, D> {
                 durable: None,
                 was_cut: false,
                 damage: None,
+                producers,
             },
         }
     }
@@ -286,6 +296,7 @@ impl<'a, D: Disk> Tails<'a, D> {
         let candidates = &self.replayed.candidates;
         let mut bad: Option<(u32, i64)> = None;
         let mut is_journaled = true;
+        let producers = &mut self.found.producers;
         let epoch = side.term_at_offset(tail.next_offset - 1).unwrap_or(0);
         let epoch = i32::try_from(epoch).unwrap_or(i32::MAX);
         let scan = segment
@@ -295,6 +306,9 @@ impl<'a, D: Disk> Tails<'a, D> {
                 let known_term = is_term_known(side, header.base_offset, term);
                 if bad.is_none() && (!known_term || header.last_offset() >= cut) {
                     bad = Some((position, header.base_offset));
+                }
+                if bad.is_none() {
+                    producers.handle_batch(header);
                 }
             })
             .await?;

@@ -15,6 +15,7 @@ use crate::engine::Shared;
 use crate::journal::format::JournalEntry;
 use crate::limits;
 use crate::notify::run_all;
+use crate::partition::producers::encode_producers;
 use crate::partition::state::Log;
 use crate::segment::Durability;
 
@@ -183,6 +184,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             position: point.position,
             acknowledged: self.journal.acknowledged(),
             next_slot: self.next_slot.get(),
+            producer_time_ms: self.producers.now_ms(self.clock.now()),
             clean,
             logs: logs.values().map(|log| log_checkpoint(log)).collect(),
             cursors: self
@@ -234,5 +236,6 @@ fn log_checkpoint<D: Disk>(log: &Log<D>) -> LogCheckpoint {
             (active.base_offset(), tail.0, tail.1)
         }),
         halted: state.failure.is_some(),
+        producers: encode_producers(&state.producers, state.log_end_offset),
     }
 }

@@ -69,6 +69,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             state.write_goal = state.write_goal.min(end_offset);
             self.shared.remove_buffered(freed);
             self.shared.update_dirty(self.log.slot, &mut state);
+            self.truncate_producers(&mut state, end_offset);
             from_index
         };
         self.shared

@@ -9,6 +9,8 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use kafka_lite::producer::ProducerTable;
+
 use crate::compaction::{
     AbortedTransaction, CompactionFigures, CompactionJob, CompactionPlan, CompactionRules, Pace,
     SegmentSwitch, compact_log,
@@ -32,8 +34,6 @@ pub struct CompactionRequest<'a> {
     pub clock: WallClock,
     /// Memory for the key map in bytes.
     pub map_bytes: usize,
-    /// Last data offset of each live producer id.
-    pub active_producers: &'a BTreeMap<i64, i64>,
     /// Aborted transactions that overlap the log.
     pub aborted: &'a [AbortedTransaction],
 }
@@ -51,6 +51,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         request: CompactionRequest<'_>,
         pace: &mut Pace<C>,
     ) -> Result<CompactionFigures, ChangeError> {
+        let active_producers = self.checkpoint_producers().await?;
         let closed = self.segments().closed;
         let job = CompactionJob {
             closed: &closed,
@@ -58,7 +59,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             rules: request.rules,
             clock: request.clock,
             map_bytes: request.map_bytes,
-            active_producers: request.active_producers,
+            active_producers: &active_producers,
             aborted: request.aborted,
         };
         let turns = Turns {
@@ -77,6 +78,20 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             self.shared.fail_log(&self.log, halfway(&error));
         }
         Err(error.into())
+    }
+}
+
+impl<D: Disk, C: Clock> PartitionLog<D, C> {
+    /// The last offset of each producer. A rewritten segment no longer has every batch of a
+    /// producer's window, so the window must stand in a checkpoint before.
+    async fn checkpoint_producers(&self) -> Result<BTreeMap<i64, i64>, ChangeError> {
+        let last_offsets = self.with_producers(|table| table.last_offsets().collect());
+        if self.with_producers(ProducerTable::is_empty) {
+            return Ok(last_offsets);
+        }
+        let _turn = self.shared.write_back_gate.enter().await;
+        self.shared.checkpoint(false).await?;
+        Ok(last_offsets)
     }
 }
 

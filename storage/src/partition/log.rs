@@ -149,6 +149,11 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         let last_index = state.next_index() - 1;
         state.durable.push(last_index, term, awaits);
         self.keep(&mut state, batch);
+        let has_more = self.note_producer(&mut state, &header, base_offset);
+        drop(state);
+        if has_more {
+            self.shared.limit_producers();
+        }
         Ok(AppendedEntry {
             base_offset,
             log_end_offset: end_offset,

@@ -14,6 +14,7 @@ pub(crate) mod change;
 mod compact;
 pub(crate) mod durable;
 mod log;
+pub(crate) mod producers;
 mod read;
 pub(crate) mod segments;
 pub(crate) mod state;

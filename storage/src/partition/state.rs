@@ -3,6 +3,8 @@
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
+use kafka_lite::producer::{ProducerTable, ProducerTableOptions};
+
 use crate::disk::Disk;
 use crate::errors::AppendError;
 use crate::log_key::LogKey;
@@ -65,6 +67,8 @@ pub(crate) struct LogState<D: Disk> {
     /// The segments were seen to hold everything below; less after a start is damage.
     pub(crate) marked_end_offset: i64,
     pub(crate) max_timestamp: Option<i64>,
+    /// Knows every batch below `log_end_offset`, durable or not.
+    pub(crate) producers: ProducerTable,
     pub(crate) failure: Option<AppendError>,
 }
 
@@ -93,6 +97,7 @@ impl<D: Disk> Default for LogState<D> {
             noted_commit: 0,
             marked_end_offset: 0,
             max_timestamp: None,
+            producers: ProducerTable::new(ProducerTableOptions::default()),
             failure: None,
         }
     }

@@ -74,7 +74,6 @@ fn compact(harness: &mut Harness, log: &TestLog) -> Result<u64, ChangeError> {
         rules,
         clock,
         map_bytes: 10_000,
-        active_producers: &BTreeMap::new(),
         aborted: &[],
     };
     let mut pace = Pace::new(harness.clock.clone(), 0);
