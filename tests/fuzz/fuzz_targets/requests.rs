@@ -1,0 +1,4 @@
+//! `tests::fuzz::requests` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tests::fuzz::requests::check(input));

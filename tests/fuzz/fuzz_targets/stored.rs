@@ -1,0 +1,4 @@
+//! `tests::fuzz::stored` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tests::fuzz::stored::check(input));
