@@ -17,6 +17,7 @@ mod controller;
 pub mod data_directory;
 mod group_service;
 pub mod handlers;
+mod health;
 pub mod io;
 pub mod limits;
 pub mod log;

@@ -82,6 +82,10 @@ pub const SHARD_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// s.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Time between a failure of the disk that ends the process and its stop: producers hear
+/// KAFKA_STORAGE_ERROR and try again later, `/readyz` and `/metrics` say why.
+pub const FAILURE_LINGER: Duration = Duration::from_secs(2);
+
 /// Time that open connections get to receive their last answers after the stop signal.
 pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 

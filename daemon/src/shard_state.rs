@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::config::HostPort;
 use crate::controller::{self, CONTROLLER_SHARD, Controller, PlanContext};
 use crate::group_service::GroupService;
+use crate::health;
 use crate::limits::SMALL_MEMORY_BYTES;
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
@@ -63,7 +64,7 @@ impl ShardState {
             ..FetchSessionOptions::default()
         };
         Self {
-            partitions: PartitionSet::new(shard.clock()),
+            partitions: PartitionSet::new(shard),
             groups: GroupService::new(group_options(shard, &static_configs)),
             fetch_sessions: RefCell::new(FetchSessions::new(sessions)),
             engine: OnceCell::new(),
@@ -100,6 +101,7 @@ impl ShardState {
         }
         let is_first = state.engine.set(opened.engine).is_ok();
         assert!(is_first, "a shard is opened once");
+        health::register(shard);
         if shard.id() == CONTROLLER_SHARD {
             state.open_controller(shard).await?;
         } else {

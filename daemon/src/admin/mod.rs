@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use crate::health;
 use crate::io::disk::FileDriver;
 use crate::limits::SHARD_ANSWER_TIMEOUT;
 use crate::metrics::{Collector, Family, Kind, Sample, prometheus};
@@ -101,6 +102,18 @@ impl Control {
         }
     }
 
+    /// The first trouble of any shard; not to answer is one.
+    async fn ask_all(&self, question: fn(&Shard) -> Option<String>) -> Option<String> {
+        for shard in self.shards() {
+            match self.ask(shard, move |shard| question(shard)).await {
+                Ok(None) => {}
+                Ok(Some(trouble)) => return Some(trouble),
+                Err(no_answer) => return Some(no_answer.to_string()),
+            }
+        }
+        None
+    }
+
     /// Stops all shards, side by side, and returns when the last one is flushed.
     ///
     /// # Errors
@@ -176,7 +189,7 @@ pub fn start(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let routes = Router::new()
         .route("/healthz", get(health))
-        .route("/readyz", get(health))
+        .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
         .with_state(control);
     tokio::spawn(async move {
@@ -187,16 +200,21 @@ pub fn start(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
     Ok(())
 }
 
-/// Healthy means that every shard answers. Ready is the same here, since HTTP starts after
-/// recovery.
+/// Healthy means that every shard answers.
 async fn health(State(control): State<Arc<Control>>) -> Response {
-    for shard in control.shards() {
-        if let Err(no_answer) = control.ask(shard, |_| ()).await {
-            let line = format!("{no_answer}\n");
-            return (StatusCode::SERVICE_UNAVAILABLE, line).into_response();
-        }
+    answer(control.ask_all(|_| None).await)
+}
+
+/// Ready means that every shard answers and takes records; HTTP starts after recovery.
+async fn readiness(State(control): State<Arc<Control>>) -> Response {
+    answer(control.ask_all(health::trouble).await)
+}
+
+fn answer(trouble: Option<String>) -> Response {
+    match trouble {
+        None => "ok\n".into_response(),
+        Some(line) => (StatusCode::SERVICE_UNAVAILABLE, line + "\n").into_response(),
     }
-    "ok\n".into_response()
 }
 
 async fn metrics(State(control): State<Arc<Control>>) -> Response {

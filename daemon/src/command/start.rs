@@ -24,9 +24,10 @@ use crate::config::{Config, HostPort, memory};
 use crate::data_directory::DataDirectory;
 use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
-use crate::limits::STOP_TIMEOUT;
+use crate::limits::{FAILURE_LINGER, STOP_TIMEOUT};
 use crate::log;
 use crate::shard::budgets::ShardPlan;
+use crate::shard::failure::Failure;
 use crate::shard::mail::{MailReceiver, mailbox};
 use crate::shard::run::{self, ShardStart};
 use crate::shard::{Message, Process, ShardId, acceptor};
@@ -101,7 +102,7 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
         ..
     } = prepared;
     announce(&config, kafka_address, admin.as_ref(), driver, &sizes);
-    runtime.block_on(serve(control, kafka, admin, &signals))?;
+    runtime.block_on(serve(control, kafka, admin, &signals, &process.failure))?;
     runtime
         .block_on(async { data.mark_clean() })
         .map_err(failure("mark the clean stop"))?;
@@ -195,6 +196,7 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
             .max_connections
             .unwrap_or_else(|| fitting.saturating_mul(u64::from(sizes.shards))),
         address_counts: Mutex::default(),
+        failure: Failure::default(),
     };
     Ok((Arc::new(process), ends))
 }
@@ -243,12 +245,14 @@ fn start_shards(
     Ok(driver)
 }
 
-/// Serves until a signal, then stops everything. A second signal ends the process at once.
+/// Serves until a signal or a failure, then stops everything. A second signal ends the process at
+/// once.
 async fn serve(
     control: Control,
     kafka: TcpListener,
     admin: Option<TcpListener>,
     signals: &AsyncFd<StopSignals>,
+    broken: &Failure,
 ) -> Result<(), NotStarted> {
     let accepting = control
         .ask(0, move |shard| acceptor::start(shard, kafka))
@@ -267,11 +271,16 @@ async fn serve(
     if let Some(listener) = admin {
         admin::start(listener, Arc::clone(&control)).map_err(failure("admin.listen"))?;
     }
-    wait_for_signal(signals).await.map_err(failure("signals"))?;
+    let reason = wait_for_end(signals, broken)
+        .await
+        .map_err(failure("signals"))?;
     info!("stopping");
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, control.stop_all()) => match stopped {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => match reason {
+                Some(line) => Err(NotStarted { line, code: 1 }),
+                None => Ok(()),
+            },
             Ok(Err(no_answer)) => Err(NotStarted { line: no_answer.to_string(), code: 1 }),
             Err(_elapsed) => {
                 error!("the shards did not stop in time; the next start recovers");
@@ -279,6 +288,22 @@ async fn serve(
             }
         },
         _second = wait_for_signal(signals) => process::end_now(1),
+    }
+}
+
+/// Waits for a signal (`None`), or for a failure and as long as others need to see it.
+async fn wait_for_end(
+    signals: &AsyncFd<StopSignals>,
+    broken: &Failure,
+) -> std::io::Result<Option<String>> {
+    let seen = async {
+        let reason = broken.happened().await;
+        tokio::time::sleep(FAILURE_LINGER).await;
+        reason
+    };
+    tokio::select! {
+        signal = wait_for_signal(signals) => signal.map(|()| None),
+        reason = seen => Ok(Some(reason)),
     }
 }
 

@@ -288,6 +288,11 @@ impl Partition {
         self.failure.borrow().clone().or_else(|| self.log.failure())
     }
 
+    /// The failure of the disk that stopped all logs of the shard.
+    pub(crate) fn journal_failure(&self) -> Option<storage::DiskError> {
+        self.engine.journal_failure()
+    }
+
     /// Whether the topic was deleted.
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted.get()

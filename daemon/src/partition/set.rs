@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use kafka_lite::primitive::Uuid;
 use storage::disk::Clock;
@@ -14,6 +15,7 @@ use tracing::error;
 
 use super::Partition;
 use crate::io::clock::ShardClock;
+use crate::shard::{Process, Shard, ShardId};
 
 /// Topic id and partition number.
 type Name = ([u8; 16], i32);
@@ -21,15 +23,19 @@ type Name = ([u8; 16], i32);
 /// The partitions of one shard.
 pub(crate) struct PartitionSet {
     clock: ShardClock,
+    process: Arc<Process>,
+    shard: ShardId,
     by_slot: RefCell<BTreeMap<u32, Rc<Partition>>>,
     by_name: RefCell<BTreeMap<Name, Rc<Partition>>>,
 }
 
 impl PartitionSet {
     /// An empty set.
-    pub(crate) fn new(clock: ShardClock) -> Rc<Self> {
+    pub(crate) fn new(shard: &Shard) -> Rc<Self> {
         Rc::new(Self {
-            clock,
+            clock: shard.clock(),
+            process: Arc::clone(shard.process()),
+            shard: shard.id(),
             by_slot: RefCell::default(),
             by_name: RefCell::default(),
         })
@@ -63,6 +69,25 @@ impl PartitionSet {
         self.by_name.borrow().values().cloned().collect()
     }
 
+    /// How many partitions take no records.
+    pub(crate) fn stopped_count(&self) -> usize {
+        let partitions = self.by_name.borrow();
+        let stopped = partitions.values().filter(|one| one.failure().is_some());
+        stopped.count()
+    }
+
+    /// A disk that failed ends the process: what its files hold is known only to a recovery.
+    fn fatal_reason(&self, partition: &Partition, error: &AppendError) -> Option<String> {
+        let AppendError::Poisoned(failure) = error else {
+            return None;
+        };
+        let shard = self.shard;
+        Some(match partition.journal_failure() {
+            Some(failure) => format!("journal of shard {shard} failed: {failure}"),
+            None => format!("log {partition:?} of shard {shard} failed: {failure}"),
+        })
+    }
+
     fn of_slot(&self, slot: u32) -> Option<Rc<Partition>> {
         self.by_slot.borrow().get(&slot).cloned()
     }
@@ -83,7 +108,13 @@ impl LogEvents for PartitionSet {
 
     fn handle_failed(&self, slot: u32, error: &AppendError) {
         if let Some(partition) = self.of_slot(slot) {
-            error!(?partition, %error, "a log stopped taking records");
+            if let Some(reason) = self.fatal_reason(&partition, error) {
+                if self.process.failure.note(reason.clone()) {
+                    error!(%reason, "the broker stops; the next start recovers");
+                }
+            } else {
+                error!(?partition, %error, "a log stopped taking records");
+            }
             partition.handle_failed(error);
         }
     }

@@ -12,6 +12,7 @@
 
 pub mod acceptor;
 pub mod budgets;
+pub mod failure;
 pub mod mail;
 pub mod memory_budget;
 pub mod notify;
@@ -31,6 +32,7 @@ use kafka_lite::catalog::{Applied, CatalogSnapshot};
 use kafka_lite::topic_config::ConfigMap;
 
 use self::budgets::ShardBudgets;
+use self::failure::Failure;
 use self::mail::{MailSender, Mailbox};
 use self::notify::Notify;
 use self::promise::{Fulfil, Promise, promise};
@@ -73,6 +75,8 @@ pub struct Process {
     pub connections_max: u64,
     /// Open connections per client address, where that is limited.
     pub address_counts: AddressCounts,
+    /// Why the process has to end, once it has.
+    pub failure: Failure,
 }
 
 /// One shard. Lives on its thread, shared by its tasks.

@@ -51,6 +51,9 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     /// A log's append buffer has reached its size.
     pub(crate) full_log: Cell<bool>,
     pub(crate) disk_full: Cell<bool>,
+    /// A write met a full disk, and none has succeeded since: what operators are told, since
+    /// `disk_full` pauses for each new attempt.
+    pub(crate) lacks_space: Cell<bool>,
     /// First commit that a recovery replays now.
     pub(crate) replay_from: Cell<u64>,
     pub(crate) checkpoint_bytes: Cell<u64>,
@@ -93,6 +96,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             write_back_gate: Rc::new(Gate::default()),
             full_log: Cell::new(false),
             disk_full: Cell::new(false),
+            lacks_space: Cell::new(false),
             replay_from: Cell::new(1),
             checkpoint_bytes: Cell::new(0),
             stopped: Cell::new(false),
@@ -151,6 +155,9 @@ impl<D: Disk, C: Clock> Shared<D, C> {
     }
 
     pub(crate) fn set_disk_full(&self, full: bool) {
+        if full {
+            self.lacks_space.set(true);
+        }
         if self.disk_full.replace(full) != full {
             self.journal.set_growth_refused(full);
             self.journal.ring_changed.notify();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::CacheFigures;
-use crate::disk::{Clock, Disk};
+use crate::disk::{Clock, Disk, DiskError};
 use crate::engine::Engine;
 use crate::journal::JournalStats;
 
@@ -34,7 +34,7 @@ pub struct EngineStats {
     pub cache: CacheFigures,
     /// Bytes of cached indexes now, and the most there ever were.
     pub index_cache_bytes: (u64, u64),
-    /// The disk has no room; appends are refused.
+    /// The disk has no room; appends are refused until a write succeeds again.
     pub disk_full: bool,
     /// Memory of the journal's commit buffers.
     pub journal_buffer_bytes: usize,
@@ -60,10 +60,15 @@ impl<D: Disk, C: Clock> Engine<D, C> {
             segment_bytes: shared.store.budget().used_bytes(),
             cache: shared.cache.borrow().figures(),
             index_cache_bytes: shared.store.index_cache_bytes(),
-            disk_full: shared.disk_full.get(),
+            disk_full: shared.lacks_space.get(),
             journal_buffer_bytes: shared.journal.memory_bytes(),
             logs: shared.logs.borrow().len(),
         }
+    }
+
+    /// Why nothing is acknowledged any more: the failure of the disk that stopped the journal.
+    pub fn journal_failure(&self) -> Option<DiskError> {
+        self.shared.journal.poisoned()
     }
 
     /// Sets a function that is told the duration of each journal commit (for a histogram).

@@ -207,7 +207,10 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         loop {
             let result = self.write_log(log, Durability::OnWrite).await;
             match result {
-                Ok(()) => return self.set_disk_full(false),
+                Ok(()) => {
+                    self.lacks_space.set(false);
+                    return self.set_disk_full(false);
+                }
                 Err(error) => {
                     if !self.survives(log, error) || self.stopped() {
                         return;

@@ -39,6 +39,8 @@ impl<D: Disk, C: Clock> Shared<D, C> {
                 self.clock.sleep(limits::DISK_FULL_PAUSE).await;
             } else if self.disk_full.get() {
                 self.clock.sleep(limits::DISK_FULL_PAUSE).await;
+            } else {
+                self.lacks_space.set(false);
             }
         }
     }
@@ -60,7 +62,9 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             // The older half of what is there.
             oldest + (acknowledged.saturating_sub(oldest) >> 1)
         });
-        let full_log = self.full_log.get().then(|| self.journal.acknowledged());
+        // A full disk is tried again even when nothing else asks for it: appends wait for that.
+        let is_due = self.full_log.get() || self.lacks_space.get();
+        let full_log = is_due.then(|| self.journal.acknowledged());
         ring_goal.max(memory_goal).or(full_log)
     }
 

@@ -424,3 +424,32 @@ fn what_a_killed_process_had_written_is_synced_before_the_journal_lets_go_of_it(
     let log = harness.engine.log(key(1)).unwrap();
     assert_eq!(read_all(&mut harness, &log, 0), all);
 }
+
+#[test]
+fn a_full_disk_is_told_until_a_write_succeeds_and_is_tried_again_without_new_appends() {
+    let disk = MemoryDisk::new();
+    // One log's buffer is what asks for write-back: the ring is large and memory is not short.
+    let options = Options {
+        log_buffer_bytes: 30_000,
+        ..Options::gateway(0)
+    };
+    let mut harness = Harness::open(&disk, options);
+    let log = new_log(&harness, 1);
+    disk.set_capacity(1);
+    for seed in 0..2 {
+        append(&log, batch(1, 15_000, seed));
+        harness.settle();
+    }
+    assert!(harness.engine.stats().disk_full);
+    for _ in 0..5 {
+        harness.advance();
+        assert!(harness.engine.stats().disk_full, "it is full all the time");
+    }
+    disk.set_capacity(u64::MAX);
+    for _ in 0..3 {
+        harness.advance();
+    }
+    assert!(!harness.engine.stats().disk_full);
+    assert!(harness.engine.has_room(15_000));
+    assert!(log.failure().is_none());
+}
