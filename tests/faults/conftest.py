@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from broker import Broker  # noqa: E402
+import fault_disk as faulty  # noqa: E402
 from loop_disk import LoopDisk, why_not  # noqa: E402
 
 
@@ -23,6 +24,7 @@ def seeded(request):
 def pytest_addoption(parser):
     parser.addoption("--seed", help="seed of the random moments, printed by each failing test")
     parser.addoption("--cycles", type=int, help="cycles of kill and power cut instead of 100 and 30")
+    parser.addoption("--frames", type=int, help="mutated frames of each key and version, not 300")
 
 
 @pytest.fixture
@@ -53,6 +55,24 @@ def loop_disk(tmp_path, start_broker):
         if reason:
             pytest.skip(reason)
         disk = LoopDisk(tmp_path, megabytes)
+        made.append(disk)
+        return disk
+
+    yield make
+    for disk in made:
+        disk.detach()
+
+
+@pytest.fixture
+def fault_disk(tmp_path, start_broker):
+    """Mounts a disk that fails when told to, and unmounts it after the brokers are gone."""
+    made = []
+
+    def make():
+        reason = faulty.why_not()
+        if reason:
+            pytest.skip(reason)
+        disk = faulty.FaultDisk(tmp_path)
         made.append(disk)
         return disk
 
