@@ -99,6 +99,12 @@ impl LogEvents for Events {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        self.executor.clear();
+    }
+}
+
 impl World {
     /// A world with an empty disk.
     pub(super) fn new() -> Self {

@@ -117,6 +117,17 @@ impl Executor {
         self.state.borrow_mut().stopped = true;
     }
 
+    /// Drops all tasks, which often hold this executor: without it a finished world is never freed.
+    pub fn clear(&self) {
+        self.stop();
+        let mut state = self.state.borrow_mut();
+        let tasks = std::mem::take(&mut state.tasks);
+        let timers = std::mem::take(&mut state.timers);
+        // What they drop may ask for the state.
+        drop(state);
+        drop((tasks, timers));
+    }
+
     /// Whether [`Executor::stop`] was called.
     pub fn is_stopped(&self) -> bool {
         self.state.borrow().stopped
