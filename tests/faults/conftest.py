@@ -38,10 +38,16 @@ def start_broker(tmp_path):
         broker.start()
         return broker
 
+    def end():
+        for broker in made:
+            if broker.process is not None and broker.is_running():
+                broker.kill()
+
+    # Disks end the brokers before they are unmounted.
+    make.end = end
     yield make
+    end()
     for broker in made:
-        if broker.process is not None and broker.is_running():
-            broker.kill()
         print(broker.log())
 
 
@@ -59,6 +65,7 @@ def loop_disk(tmp_path, start_broker):
         return disk
 
     yield make
+    start_broker.end()
     for disk in made:
         disk.detach()
 
@@ -77,5 +84,6 @@ def fault_disk(tmp_path, start_broker):
         return disk
 
     yield make
+    start_broker.end()
     for disk in made:
         disk.detach()
