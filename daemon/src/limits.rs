@@ -120,3 +120,15 @@ pub const ADMIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Longest time for an administrative request, whatever the client asks for.
 pub const ADMIN_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+
+/// How long a start waits for writes that a killed process left in its ring; then it fails.
+pub const EARLIER_WRITERS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Pause between two looks whether those writes are over.
+pub const EARLIER_WRITERS_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a start waits for a port that is in use: a killed process's ring holds it for a moment.
+pub const PORT_WAIT: Duration = Duration::from_millis(1500);
+
+/// Pause between two tries to take the port.
+pub const PORT_PAUSE: Duration = Duration::from_millis(10);

@@ -7,11 +7,13 @@
 //!                   3. the mark of a clean stop is left only after every shard has said that it is
 //!                      flushed.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
@@ -24,7 +26,7 @@ use crate::config::{Config, HostPort, memory};
 use crate::data_directory::DataDirectory;
 use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
-use crate::limits::{FAILURE_LINGER, STOP_TIMEOUT};
+use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, STOP_TIMEOUT};
 use crate::log;
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
@@ -371,7 +373,16 @@ fn bind(key: &str, address: &HostPort) -> Result<TcpListener, NotStarted> {
         .to_socket_addrs()
         .map_err(refused)?
         .collect::<Vec<_>>();
-    TcpListener::bind(resolved.as_slice()).map_err(refused)
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(resolved.as_slice()) {
+            // The ring of a process that was killed a moment ago still holds its port.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(PORT_PAUSE);
+            }
+            other => return other.map_err(refused),
+        }
+    }
 }
 
 /// The environment as text; what is not text cannot be one of our variables.

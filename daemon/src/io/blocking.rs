@@ -8,15 +8,21 @@
 //!                      file.
 //! Source            docs/decisions/2026-11-23-one-gateway.md; fsync(2) on directories.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use rustix::io::Errno;
 use storage::aligned_buffer::AlignedBuffer;
 use storage::disk::{DirectoryEntry, DiskError, OpenMode, Resize};
+
+use crate::limits::{EARLIER_WRITERS_PAUSE, EARLIER_WRITERS_TIMEOUT};
 
 /// Mode of directories that we make: for the owner only.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -55,13 +61,49 @@ pub fn open(root: &Path, path: &str, mode: OpenMode, flags: OFlags) -> io::Resul
         .custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
     match options.open(&full) {
         Err(error) if mode.create && error.kind() == ErrorKind::NotFound => {}
+        Ok(file) if mode.durable && mode.write => {
+            hold(&file, &full)?;
+            return Ok(file);
+        }
         other => return other,
     }
     let directory = full.parent().unwrap_or(root);
     create_directories(root, directory)?;
     let created = options.write(true).create(true).open(&full)?;
     sync_directory(directory)?;
+    if mode.durable {
+        hold(&created, &full)?;
+    }
     Ok(created)
+}
+
+/// Files that this process has marked; one list for all shards, since a shard may open another's.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Marks the file as written by this process, once the writes of a killed one are over.
+///
+/// An io_uring outlives its process: what was on the way to the disk at `kill -9` still gets there
+/// and would land on what the next process writes. Each open description that durable writes go
+/// through holds a shared lock, and the kernel lets go of it with the last write that uses it. The
+/// first time a process opens the file it waits for the exclusive lock, then shares it.
+fn hold(file: &File, path: &Path) -> io::Result<()> {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.insert(path.to_owned()) {
+        wait_for_earlier_writers(file)?;
+    }
+    Ok(flock(file, FlockOperation::LockShared)?)
+}
+
+fn wait_for_earlier_writers(file: &File) -> io::Result<()> {
+    let deadline = Instant::now() + EARLIER_WRITERS_TIMEOUT;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error == Errno::WOULDBLOCK && Instant::now() < deadline => {
+                thread::sleep(EARLIER_WRITERS_PAUSE);
+            }
+            other => return other.map_err(Into::into),
+        }
+    }
 }
 
 /// Reads until `length` bytes are there or the file ends, and returns the count.
