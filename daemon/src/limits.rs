@@ -82,6 +82,10 @@ pub const SHARD_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// s.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Time that a large request may take to arrive while others wait for the memory that is kept for
+/// it. Beyond it its connection is closed; without anybody waiting it may take as long as it likes.
+pub const SLOW_FRAME_TIME: Duration = Duration::from_secs(10);
+
 /// Time between a failure of the disk that ends the process and its stop: producers hear
 /// KAFKA_STORAGE_ERROR and try again later, `/readyz` and `/metrics` say why.
 pub const FAILURE_LINGER: Duration = Duration::from_secs(2);

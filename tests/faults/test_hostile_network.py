@@ -203,6 +203,23 @@ def test_half_sent_frames_of_many_connections(honest):
             connection.close()
 
 
+def test_half_sent_large_frames_give_their_memory_back_to_those_who_wait(honest):
+    broker, workload = honest
+    slow = []
+    try:
+        # More than all request memory of the broker.
+        for _ in range(60):
+            connection = connect(broker)
+            connection.sendall(API_VERSIONS_V0)
+            connection.sendall(struct.pack(">ihhihh", 1_000_000, 0, 9, 1, -1, 0) + b"\x00" * 3000)
+            slow.append(connection)
+        before = len(workload.acknowledged)
+        workload.wait_for_acknowledged(before + 100, seconds=60)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_a_decompression_bomb_to_a_compacted_topic(honest, codec):
     broker, _ = honest

@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka_lite::api::ApiKey;
 use kafka_lite::primitive::EncodedFrame;
@@ -54,6 +54,8 @@ pub struct Connection {
     closed: Cell<bool>,
     reading: Cell<bool>,
     last_active: Cell<Instant>,
+    /// When memory was reserved for the large frame that is being read.
+    frame_since: Cell<Option<Instant>>,
 }
 
 /// Requests in the order of arrival, and their answers.
@@ -96,6 +98,7 @@ impl Connection {
             closed: Cell::new(false),
             reading: Cell::new(true),
             last_active: Cell::new(Instant::now()),
+            frame_since: Cell::new(None),
         })
     }
 
@@ -230,6 +233,15 @@ impl Connection {
     fn end_reading(&self) {
         self.reading.set(false);
         self.answer_ready.notify();
+    }
+
+    /// Closes the connection if it holds memory for a frame whose end does not come, and others
+    /// wait for that memory.
+    pub(crate) fn end_slow_frame(&self, time_max: Duration) {
+        let since = self.frame_since.get();
+        if since.is_some_and(|since| since.elapsed() > time_max) {
+            self.close("its request does not end while others wait for memory");
+        }
     }
 
     fn touch(&self) {

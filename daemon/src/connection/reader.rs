@@ -11,7 +11,9 @@
 //!                      connection.
 
 use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use kafka_lite::api::ApiKey;
@@ -25,7 +27,7 @@ use tracing::debug;
 use super::admission::{KEY_END, estimate_bytes, peek_key};
 use super::{Connection, ConnectionId, frame_pool, writer};
 use crate::handlers::{self, Reply, RequestContext};
-use crate::limits::{EOF_GRACE, READ_BUFFER_BYTES, READ_BUFFER_IDLE_BYTES};
+use crate::limits::{EOF_GRACE, READ_BUFFER_BYTES, READ_BUFFER_IDLE_BYTES, SLOW_FRAME_TIME};
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
 
@@ -123,7 +125,9 @@ impl<'a> Reader<'a> {
             }
             FrameStatus::BodyMissing { frame_end, .. } => {
                 let memory = self.wait_for_room(frame_end).await?;
+                self.connection.frame_since.set(Some(Instant::now()));
                 let frame = self.read_large_frame(frame_end).await?;
+                self.connection.frame_since.set(None);
                 self.handle_frame(frame, memory)
             }
             FrameStatus::LengthMissing(_) => self.read_more(LENGTH_PREFIX_BYTES).await,
@@ -140,12 +144,28 @@ impl<'a> Reader<'a> {
         let budget = &self.shard.budgets().requests;
         let memory = match budget.try_reserve(bytes) {
             Some(memory) => memory,
-            None => budget.reserve(bytes).await,
+            None => self.outwait_slow_frames(budget.reserve(bytes)).await,
         };
         if self.connection.is_closed() {
             return Err(End::Close("closed"));
         }
         Ok(memory)
+    }
+
+    /// Waits for memory, and closes those who hold it for frames that never end. The place in the
+    /// queue is kept.
+    async fn outwait_slow_frames(&self, reserve: impl Future<Output = Reservation>) -> Reservation {
+        let mut reserve = pin!(reserve);
+        loop {
+            match monoio::time::timeout(SLOW_FRAME_TIME, &mut reserve).await {
+                Ok(memory) => return memory,
+                Err(_elapsed) => {
+                    for connection in self.shard.connections() {
+                        connection.end_slow_frame(SLOW_FRAME_TIME);
+                    }
+                }
+            }
+        }
     }
 
     /// Reads at least one byte into the read buffer, which has room for `needed_bytes` in all.
