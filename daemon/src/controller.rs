@@ -36,7 +36,7 @@ use crate::shard::{Shard, ShardId};
 pub(crate) const CONTROLLER_SHARD: ShardId = 0;
 
 /// Name of the controller's log; Kafka's own for the same thing.
-const METADATA_TOPIC: &str = "__cluster_metadata";
+pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Kafka's id of that topic.
 const METADATA_TOPIC_ID: TopicId = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -18,6 +18,7 @@ pub mod data_directory;
 mod group_service;
 pub mod handlers;
 mod health;
+mod housekeeping;
 pub mod io;
 pub mod limits;
 pub mod log;
@@ -25,6 +26,7 @@ pub mod metrics;
 mod partition;
 pub mod shard;
 mod shard_state;
+mod storage_metrics;
 pub mod sys;
 
 #[cfg(test)]

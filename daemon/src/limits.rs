@@ -136,3 +136,33 @@ pub const PORT_WAIT: Duration = Duration::from_millis(1500);
 
 /// Pause between two tries to take the port.
 pub const PORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often housekeeping looks for logs that have changed, and measures the disk.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The same while the disk is full: what waits shall go on soon.
+pub const HOUSEKEEPING_INTERVAL_FULL: Duration = Duration::from_secs(1);
+
+/// A log to which nothing was appended for so long gives its preallocated space back.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(600);
+
+/// How often housekeeping asks whether a compacted log is due for a round.
+pub const COMPACTION_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Pause of a log after a failed round of compaction.
+pub const COMPACTION_RETRY_PAUSE: Duration = Duration::from_secs(600);
+
+/// Bytes per second that compaction reads and writes: a fraction of what an SD card does.
+pub const COMPACTION_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
+
+/// Bytes that one step of the scrub reads.
+pub const SCRUB_STEP_BYTES: u32 = 256 * 1024;
+
+/// Shortest pause between two steps of the scrub, however much there is to read.
+pub const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// Longest pause between two steps of the scrub: what is stored later is found in time.
+pub const SCRUB_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// A wall clock before this time (2024-01-01, ms since 1970) was never set: nothing goes by time.
+pub const WALL_CLOCK_PLAUSIBLE_MS: i64 = 1_704_067_200_000;

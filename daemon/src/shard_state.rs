@@ -27,11 +27,13 @@ use crate::config::HostPort;
 use crate::controller::{self, CONTROLLER_SHARD, Controller, PlanContext};
 use crate::group_service::GroupService;
 use crate::health;
+use crate::housekeeping;
 use crate::limits::SMALL_MEMORY_BYTES;
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
 use crate::shard::Shard;
 use crate::shard::notify::Notify;
+use crate::storage_metrics;
 
 /// The rooms of one shard.
 pub(crate) struct ShardState {
@@ -112,6 +114,10 @@ impl ShardState {
         drop(monoio::spawn(
             Rc::clone(&state.groups).run_timers(Rc::clone(shard)),
         ));
+        storage_metrics::register(shard, state.engine());
+        if !shard.config().storage_discard {
+            housekeeping::start(shard);
+        }
         Ok(())
     }
 
@@ -445,7 +451,10 @@ fn engine_options(shard: &Shard, static_configs: &ConfigMap) -> Options {
     } else {
         Options::server(id)
     };
+    let shards = u64::from(shard.shard_count());
+    let share = |bytes: u64| bytes.div_euclid(shards.max(1));
     Options {
+        disk_limit_bytes: config.storage_bytes_max.map(share),
         append_buffer_bytes: usize::try_from(plan.append_buffers_bytes).unwrap_or(usize::MAX),
         commit_interval: config.storage_commit_interval.unwrap_or_default(),
         producer_expiration: Duration::from_millis(u64::try_from(expiration_ms).unwrap_or(0)),

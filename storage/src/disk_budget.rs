@@ -22,12 +22,17 @@ pub struct DeviceSpace {
     pub free_bytes: u64,
     /// Size of the file system.
     pub total_bytes: u64,
+    /// Bytes that data leaves free; `None` is the default of [`DeviceSpace::reserve_bytes`].
+    pub reserve: Option<u64>,
 }
 
 impl DeviceSpace {
-    /// Bytes that data leaves to Raft, cursors and checkpoints: max(64 MiB, 2 % of the device), at
-    /// most a quarter of the device.
+    /// Bytes that data leaves to Raft, cursors and checkpoints: as set, else max(64 MiB, 2 % of the
+    /// device), at most a quarter of the device.
     pub fn reserve_bytes(&self) -> u64 {
+        if let Some(reserve) = self.reserve {
+            return reserve;
+        }
         let share = self.total_bytes.checked_div(DISK_RESERVE_DIVISOR);
         let quarter = self.total_bytes >> 2;
         DISK_RESERVE_BYTES_MIN.max(share.unwrap_or(0)).min(quarter)
@@ -132,6 +137,7 @@ mod tests {
         budget.set_device_space(DeviceSpace {
             free_bytes: 70 * MIB,
             total_bytes: 1024 * MIB,
+            reserve: None,
         });
         assert_eq!(budget.available_bytes(), 6 * MIB);
         assert!(budget.take(6 * MIB));
@@ -147,6 +153,7 @@ mod tests {
             let space = DeviceSpace {
                 free_bytes: 0,
                 total_bytes: total_mib * MIB,
+                reserve: None,
             };
             space.reserve_bytes() >> 20
         };

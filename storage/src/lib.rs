@@ -38,5 +38,5 @@ pub use events::LogEvents;
 pub use journal::JournalStats;
 pub use log_key::LogKey;
 pub use options::{LogConfig, Options};
-pub use partition::{AppendedEntry, CompactionRequest, Entry, PartitionLog};
+pub use partition::{AppendedEntry, CompactionRequest, Entry, PartitionLog, SegmentFacts};
 pub use side_table::{SideEntry, SideKind, SideTable};

@@ -112,6 +112,10 @@ pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 /// Largest single read of a segment for one fetch in bytes; the fetch goes on with the next.
 pub const READ_BYTES_MAX: u32 = 1024 * 1024;
 
+/// Time that a stop spends on giving preallocated space back and writing the indexes of active
+/// segments; what is left is done by the next stop.
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Pause before a write that met a full disk is tried again.
 pub const DISK_FULL_PAUSE: Duration = Duration::from_millis(500);
 

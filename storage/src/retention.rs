@@ -512,6 +512,7 @@ mod tests {
         let space = DeviceSpace {
             free_bytes: 60 << 20,
             total_bytes: 1 << 30,
+            reserve: None,
         };
         assert_eq!(bytes_to_free(100, None, None), 0);
         assert_eq!(bytes_to_free(100, Some(40), None), 60);

@@ -210,6 +210,41 @@ pub static KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "storage.bytes.max",
+        flag: None,
+        default: "off",
+        value: "SIZE|off",
+        help: "Bytes that records may take on the disk; beyond it the oldest are removed, whatever the \
+               topics say",
+        apply: |config, text| {
+            let parsed = unless("off", text, |text| size(text, 1 << 20, u64::MAX));
+            set(&mut config.storage_bytes_max, parsed)
+        },
+    },
+    Key {
+        name: "storage.reserve.bytes",
+        flag: None,
+        default: "auto",
+        value: "SIZE",
+        help: "Bytes of the disk that records leave free; auto is 2 %, at least 64 MiB, at most a quarter",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| size(text, 0, u64::MAX));
+            set(&mut config.storage_reserve_bytes, parsed)
+        },
+    },
+    Key {
+        name: "storage.scrub.interval.ms",
+        flag: None,
+        default: "604800000",
+        value: "MS|off",
+        help: "Time in which everything stored is read once to find damage",
+        apply: |config, text| {
+            let parsed = unless("off", text, |text| number(text, 1000, u64::MAX));
+            let interval = parsed.map(|ms| ms.map(Duration::from_millis));
+            set(&mut config.storage_scrub_interval, interval)
+        },
+    },
+    Key {
         name: "storage.discard",
         flag: None,
         default: "false",
@@ -222,6 +257,7 @@ pub static KEYS: &[Key] = &[
     broker_key!("message.max.bytes", "1048588", "BYTES"),
     broker_key!("log.retention.ms", "auto", "MS"),
     broker_key!("log.retention.bytes", "-1", "BYTES"),
+    broker_key!("log.retention.check.interval.ms", "300000", "MS"),
     broker_key!("log.segment.bytes", "16777216", "BYTES"),
     broker_key!("offsets.topic.num.partitions", "4", "N"),
     broker_key!("offsets.retention.minutes", "10080", "MINUTES"),

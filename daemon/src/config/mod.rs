@@ -69,6 +69,12 @@ pub struct Config {
     pub storage_direct_io: bool,
     /// `storage.commit.interval.ms`; `None` chooses.
     pub storage_commit_interval: Option<Duration>,
+    /// `storage.bytes.max`: bytes of all segments; `None` is bounded by the device alone.
+    pub storage_bytes_max: Option<u64>,
+    /// `storage.reserve.bytes`: bytes of the device left free; `None` chooses.
+    pub storage_reserve_bytes: Option<u64>,
+    /// `storage.scrub.interval.ms`; `None` is off.
+    pub storage_scrub_interval: Option<Duration>,
     /// `storage.discard`: acknowledge and keep nothing.
     pub storage_discard: bool,
     /// Kafka's broker configs, under Kafka's names.

@@ -47,6 +47,16 @@ pub fn disk_error(operation: &'static str, path: &str, error: &io::Error) -> Dis
     }
 }
 
+/// Free bytes for an unprivileged process, and all bytes, of the file system under `root`.
+///
+/// # Errors
+/// What the system says.
+pub fn space(root: &Path) -> io::Result<(u64, u64)> {
+    let figures = rustix::fs::statvfs(root)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(figures.f_frsize);
+    Ok((bytes(figures.f_bavail), bytes(figures.f_blocks)))
+}
+
 /// Opens a file; `flags` are added to what the mode asks for.
 ///
 /// # Errors

@@ -131,6 +131,14 @@ impl FileDisk {
     }
 
     /// Runs a blocking system call on the helper.
+    /// Free bytes for data, and all bytes, of the file system.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn space(&self) -> Result<(u64, u64), DiskError> {
+        self.call("measure", ".", blocking::space).await
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,

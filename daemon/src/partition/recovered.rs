@@ -52,9 +52,20 @@ pub(crate) fn sole_voter(log: &Log, node_id: i32) -> (Options, Recovered) {
     (options, recovered)
 }
 
-/// The entry before the first one that is kept.
-fn before(_log: &Log) -> EntryId {
-    EntryId::ZERO
+/// The entry before the first one whose term is kept: retention and DeleteRecords prune the terms
+/// of
+/// what they remove.
+fn before(log: &Log) -> EntryId {
+    log.with_side_table(|table| {
+        let first = table.entries().first();
+        let Some(index) = first.and_then(|entry| entry.index.checked_sub(1)) else {
+            return EntryId::ZERO;
+        };
+        EntryId {
+            index: LogIndex(index),
+            term: Term(u64::from(table.term_of_index(index).unwrap_or(0))),
+        }
+    })
 }
 
 fn runs(log: &Log) -> Vec<TermRun> {

@@ -218,6 +218,7 @@ fn build_log<D: Disk, C: Clock>(
         unsynced_since: unsynced.map(|_| shared.replay_from.get()),
         written_end_offset: end,
         write_goal: end,
+        settled_end_offset: (!replayed.mentioned).then_some(end),
         segments: found.segments,
         marked_end_offset: replayed.marked_end_offset,
         ..LogState::default()

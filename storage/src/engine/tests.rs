@@ -5,6 +5,7 @@ mod crash;
 mod producers;
 pub(crate) mod segments;
 mod shards;
+mod upkeep;
 mod walking;
 
 use std::cell::{Cell, RefCell};

@@ -216,7 +216,24 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             state.write_goal = state.log_end_offset;
         }
         self.write_and_sync(&all).await;
-        self.checkpoint(true).await
+        self.checkpoint(true).await?;
+        self.settle_all(&all).await;
+        Ok(())
+    }
+
+    /// Leaves the files as other programs read them, as far as time permits: nothing depends on it.
+    async fn settle_all(&self, logs: &[Rc<Log<D>>]) {
+        let deadline = self.clock.now() + limits::SETTLE_TIME_MAX;
+        let unsettled = logs.iter().filter(|log| self.is_unsettled(log));
+        let settles = unsettled.map(|log| async move {
+            if self.clock.now() >= deadline {
+                return;
+            }
+            if let Err(error) = self.settle_log(log).await {
+                tracing::warn!(topic = %log.name, %error, "a segment keeps its preallocated rest");
+            }
+        });
+        run_all(settles, self.options.segment_writers).await;
     }
 }
 

@@ -100,6 +100,11 @@ impl AppendBuffer {
         self.bytes
     }
 
+    /// Largest timestamp, ms since 1970; `None` for an empty buffer.
+    pub(crate) fn max_timestamp(&self) -> Option<i64> {
+        self.iter().map(|batch| batch.max_timestamp).max()
+    }
+
     /// Offset of the first batch; `None` when empty.
     pub(crate) fn start_offset(&self) -> Option<i64> {
         self.batches.front().map(|batch| batch.base_offset)

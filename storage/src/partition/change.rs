@@ -15,9 +15,7 @@ use crate::errors::ChangeError;
 use crate::journal::format::JournalEntry;
 use crate::partition::PartitionLog;
 use crate::partition::segments::Readable;
-use crate::segment::{
-    ClosedSegment, KnownTail, Segment, SegmentError, SegmentOptions, parse_file_name,
-};
+use crate::segment::{ClosedSegment, Segment, SegmentError, SegmentOptions, parse_file_name};
 
 /// The segments of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +24,10 @@ pub struct SegmentFacts {
     pub closed: Vec<ClosedSegment>,
     /// The segment that is written to, as if it were closed now.
     pub active: Option<ClosedSegment>,
+    /// Bytes in the append buffer.
+    pub buffered_bytes: u64,
+    /// Largest timestamp in the append buffer, ms since 1970.
+    pub buffered_max_timestamp: Option<i64>,
 }
 
 impl From<SegmentError> for ChangeError {
@@ -166,28 +168,9 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         let options = SegmentOptions {
             segment_bytes: state.config.segment_bytes,
         };
-        let segment = self.open_known(&closed, options);
+        let segment = Segment::reopen(&self.shared.store, self.log.directory(), &closed, options);
         state.segments.active = Some(Rc::new(segment));
         true
-    }
-
-    fn open_known(&self, closed: &ClosedSegment, options: SegmentOptions) -> Segment<D> {
-        let tail = KnownTail {
-            end_position: closed.size_bytes,
-            next_offset: closed.next_offset,
-            max_timestamp: closed.max_timestamp,
-            file_length_bytes: u64::from(closed.size_bytes),
-        };
-        self.shared
-            .store
-            .forget(self.log.directory(), closed.base_offset);
-        Segment::open(
-            &self.shared.store,
-            self.log.directory(),
-            closed.base_offset,
-            options,
-            tail,
-        )
     }
 
     /// Moves the log start offset up to `offset` (DeleteRecords, retention); durable when it
@@ -238,31 +221,28 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                 max_timestamp: active.max_timestamp(),
                 size_bytes: active.end_position(),
             }),
+            buffered_bytes: state.buffer.bytes() as u64,
+            buffered_max_timestamp: state.buffer.max_timestamp(),
         }
-    }
-
-    /// Closes the active segment (`segment.ms`, retention of an idle log).
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn roll(&self) -> Result<(), ChangeError> {
-        let _turn = self.log.gate.enter().await;
-        Ok(self.shared.roll_active(&self.log).await?)
     }
 
     /// Removes all files of the log. The caller has made the deletion durable and holds the gate.
     pub(crate) async fn remove_files(&self) -> Result<(), DiskError> {
         let directory = self.log.directory();
-        remove_log_files(&self.shared.disk, directory).await?;
-        let mut state = self.log.state.borrow_mut();
-        for closed in &state.segments.closed {
-            self.shared.store.forget(directory, closed.base_offset);
+        let active = self.log.state.borrow_mut().segments.active.take();
+        if let Some(active) = active {
+            // Gives back what it had reserved, too.
+            if let Err(SegmentError::Disk(error)) = active.remove().await {
+                return Err(error);
+            }
         }
-        let bytes = state.segments.size_bytes();
-        self.shared.store.budget().give_back(bytes);
-        state.segments.closed.clear();
-        state.segments.active = None;
-        Ok(())
+        let closed = std::mem::take(&mut self.log.state.borrow_mut().segments.closed);
+        for segment in &closed {
+            let store = &self.shared.store;
+            store.forget(directory, segment.base_offset);
+            store.budget().give_back(u64::from(segment.size_bytes));
+        }
+        remove_log_files(&self.shared.disk, directory).await
     }
 }
 

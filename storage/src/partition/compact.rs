@@ -152,6 +152,12 @@ impl<D: Disk, C: Clock> SegmentSwitch for Turns<'_, D, C> {
         }
         self.is_halfway.set(false);
         drop(state);
+        // Readers shall see what is on the disk now.
+        self.log
+            .shared
+            .cache
+            .borrow_mut()
+            .remove_log(self.log.log.slot);
         drop(turn);
     }
 }

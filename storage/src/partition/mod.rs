@@ -18,6 +18,7 @@ pub(crate) mod producers;
 mod read;
 pub(crate) mod segments;
 pub(crate) mod state;
+mod upkeep;
 
 pub use change::SegmentFacts;
 pub use compact::CompactionRequest;

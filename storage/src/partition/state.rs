@@ -67,6 +67,8 @@ pub(crate) struct LogState<D: Disk> {
     /// The segments were seen to hold everything below; less after a start is damage.
     pub(crate) marked_end_offset: i64,
     pub(crate) max_timestamp: Option<i64>,
+    /// Log end offset when the files were last left as other programs read them.
+    pub(crate) settled_end_offset: Option<i64>,
     /// Knows every batch below `log_end_offset`, durable or not.
     pub(crate) producers: ProducerTable,
     pub(crate) failure: Option<AppendError>,
@@ -97,6 +99,7 @@ impl<D: Disk> Default for LogState<D> {
             noted_commit: 0,
             marked_end_offset: 0,
             max_timestamp: None,
+            settled_end_offset: None,
             producers: ProducerTable::new(ProducerTableOptions::default()),
             failure: None,
         }

@@ -115,7 +115,7 @@ fn segments_roll_at_their_size_and_all_of_them_are_read() {
         append(&log, batch(1, 100, seed));
         harness.settle();
     }
-    let crate::partition::SegmentFacts { closed, active } = log.segments();
+    let crate::partition::SegmentFacts { closed, active, .. } = log.segments();
     assert!(closed.len() >= 3, "{closed:?}");
     assert!(active.is_some());
     let all = read_all(&mut harness, &log, 0);

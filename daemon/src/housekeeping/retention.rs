@@ -1,0 +1,298 @@
+//! Retention, room on the disk, and logs that fell silent.
+//!
+//! What it is        one task that looks at what has changed every ten seconds, and at all logs
+//!                   every `log.retention.check.interval.ms`.
+//! Invariants        1. room is made before appends are refused, as long as anything may go.
+//! Source            Kafka 4.3 `LogManager.cleanupLogs`; `storage::retention`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_lite::catalog::Catalog;
+use kafka_lite::topic_config::TopicConfig;
+use storage::disk::Clock;
+use storage::disk_budget::DeviceSpace;
+use storage::retention::{
+    BudgetLog, RetentionRules, RollRules, bytes_to_free, is_roll_due, plan_budget, plan_retention,
+};
+use storage::{ChangeError, LogKey, SegmentFacts};
+use tracing::{info, warn};
+
+use super::{is_kept_whole, is_sound, log_facts, wall_clock};
+use crate::limits::{HOUSEKEEPING_INTERVAL, HOUSEKEEPING_INTERVAL_FULL, SETTLE_AFTER};
+use crate::partition::Partition;
+use crate::shard::Shard;
+
+/// Runs until the broker stops.
+pub(super) async fn run(shard: Rc<Shard>) {
+    let mut keeper = Keeper {
+        check_interval: check_interval(&shard),
+        shard,
+        memos: BTreeMap::new(),
+        full_round_at: Duration::ZERO,
+        is_short: false,
+    };
+    keeper.measure().await;
+    loop {
+        let is_full = keeper.shard.state().engine().stats().disk_full;
+        monoio::time::sleep(if is_full {
+            HOUSEKEEPING_INTERVAL_FULL
+        } else {
+            HOUSEKEEPING_INTERVAL.min(keeper.check_interval)
+        })
+        .await;
+        if keeper.shard.is_stopping() {
+            return;
+        }
+        keeper.round().await;
+    }
+}
+
+fn check_interval(shard: &Shard) -> Duration {
+    let catalog = Catalog::new();
+    let layers = catalog
+        .view()
+        .layers(shard.node_id(), shard.static_configs());
+    let interval_ms = layers.broker_number("log.retention.check.interval.ms");
+    Duration::from_millis(u64::try_from(interval_ms).unwrap_or(1))
+}
+
+/// What was seen of a log at the last look.
+struct Memo {
+    end_offset: i64,
+    config: Arc<TopicConfig>,
+    changed_at: Duration,
+    is_settled: bool,
+    /// The active segment, and when it was seen first.
+    segment: Option<(i64, Duration)>,
+}
+
+struct Keeper {
+    shard: Rc<Shard>,
+    check_interval: Duration,
+    memos: BTreeMap<LogKey, Memo>,
+    full_round_at: Duration,
+    /// The last round could not make enough room.
+    is_short: bool,
+}
+
+impl Keeper {
+    async fn round(&mut self) {
+        let now = self.shard.clock().now();
+        let is_full_round = now >= self.full_round_at;
+        if is_full_round {
+            self.full_round_at = now + self.check_interval;
+            self.shard.state().engine().expire_producers();
+        }
+        let partitions = self.shard.state().partitions().all();
+        for partition in &partitions {
+            if self.shard.is_stopping() {
+                return;
+            }
+            if is_sound(partition)
+                && let Err(error) = self.look_at(partition, now, is_full_round).await
+            {
+                warn!(?partition, %error, "housekeeping of a log failed");
+            }
+        }
+        if self.memos.len() > partitions.len() {
+            let here = |key: &LogKey| partitions.iter().any(|one| one.log().key() == *key);
+            self.memos.retain(|key, _| here(key));
+        }
+        self.measure().await;
+        self.make_room(&partitions).await;
+    }
+
+    async fn look_at(
+        &mut self,
+        partition: &Rc<Partition>,
+        now: Duration,
+        is_full_round: bool,
+    ) -> Result<(), ChangeError> {
+        let (end_offset, config) = (partition.log().log_end_offset(), partition.config());
+        let memo = self
+            .memos
+            .entry(partition.log().key())
+            .or_insert_with(|| Memo {
+                end_offset: -1,
+                config: Arc::clone(&config),
+                changed_at: now,
+                is_settled: false,
+                segment: None,
+            });
+        let has_grown = memo.end_offset != end_offset;
+        let has_changed = has_grown || !Arc::ptr_eq(&memo.config, &config);
+        if has_grown {
+            (memo.end_offset, memo.changed_at, memo.is_settled) = (end_offset, now, false);
+        }
+        memo.config = config;
+        let is_idle = now.saturating_sub(memo.changed_at) >= SETTLE_AFTER;
+        if is_idle && !memo.is_settled {
+            memo.is_settled = true;
+            partition.log().settle().await?;
+        }
+        if (has_changed || is_full_round) && !is_kept_whole(partition) {
+            self.roll_if_due(partition, now).await?;
+            self.remove_expired(partition).await?;
+        }
+        Ok(())
+    }
+
+    /// `segment.ms`, from when the segment was first seen here.
+    async fn roll_if_due(
+        &mut self,
+        partition: &Partition,
+        now: Duration,
+    ) -> Result<(), ChangeError> {
+        let segments = partition.log().segments();
+        let facts = log_facts(partition, &segments);
+        let Some(memo) = self.memos.get_mut(&partition.log().key()) else {
+            return Ok(());
+        };
+        if facts.active_size_bytes == 0 {
+            memo.segment = None;
+            return Ok(());
+        }
+        let base_offset = facts.active_base_offset;
+        let (_, since) = *memo
+            .segment
+            .filter(|(base, _)| *base == base_offset)
+            .get_or_insert((base_offset, now));
+        memo.segment = Some((base_offset, since));
+        let config = &memo.config;
+        let rules = RollRules {
+            segment_bytes: config.segment_bytes,
+            segment_ms: u64::try_from(config.segment_ms).unwrap_or(u64::MAX),
+        };
+        let age_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
+        let size_bytes = u32::try_from(facts.active_size_bytes).unwrap_or(u32::MAX);
+        if size_bytes >= rules.segment_bytes {
+            // Too much only with the append buffer; segments roll while it is written.
+            return partition.log().write_back().await;
+        }
+        if is_roll_due(&rules, size_bytes, age_ms, 0) {
+            partition.log().roll().await?;
+        }
+        Ok(())
+    }
+
+    /// Time and bytes, by the topic's configuration.
+    async fn remove_expired(&self, partition: &Partition) -> Result<(), ChangeError> {
+        let config = partition.config();
+        let rules = RetentionRules {
+            delete: config.cleanup_policy.is_delete,
+            retention_ms: config.retention_ms.and_then(|ms| u64::try_from(ms).ok()),
+            retention_bytes: config.retention_bytes,
+        };
+        // A segment that was active is looked at again once it is closed.
+        for _ in 0..2 {
+            let segments = partition.log().segments();
+            let facts = log_facts(partition, &segments);
+            let plan = plan_retention(&facts, &rules, wall_clock(&self.shard));
+            if plan.log_start_offset > facts.log_start_offset || !plan.remove.is_empty() {
+                let removed = plan.remove.len();
+                let start = plan.log_start_offset;
+                partition.log().set_log_start_offset(start).await?;
+                self.shard.state().engine().handle_space_freed();
+                info!(
+                    ?partition,
+                    segments = removed,
+                    log_start_offset = start,
+                    "retention"
+                );
+            }
+            if !plan.roll_active {
+                break;
+            }
+            partition.log().roll().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the budget what the device has; the shards of the broker share what is free.
+    async fn measure(&self) {
+        match self.device_space().await {
+            Ok(space) => {
+                let engine = self.shard.state().engine();
+                engine.disk_budget().set_device_space(space);
+                if engine.stats().disk_full && engine.disk_budget().available_bytes() > 0 {
+                    engine.handle_space_freed();
+                }
+            }
+            Err(error) => warn!(%error, "the free space is not known"),
+        }
+    }
+
+    async fn device_space(&self) -> Result<DeviceSpace, storage::DiskError> {
+        let (free_bytes, total_bytes) = self.shard.disk().space().await?;
+        let mut space = DeviceSpace {
+            free_bytes,
+            total_bytes,
+            reserve: self.shard.config().storage_reserve_bytes,
+        };
+        let reserve = space.reserve_bytes();
+        let shards = u64::from(self.shard.shard_count()).max(1);
+        let own = free_bytes.saturating_sub(reserve).div_euclid(shards);
+        space.free_bytes = free_bytes.min(reserve) + own;
+        Ok(space)
+    }
+
+    /// Removes the oldest segments of all topics while the byte budget or the device is short, a
+    /// little ahead of the moment when appends would be refused.
+    async fn make_room(&mut self, partitions: &[Rc<Partition>]) {
+        let engine = self.shard.state().engine();
+        let budget = engine.disk_budget();
+        let shards = u64::from(self.shard.shard_count()).max(1);
+        let limit = self.shard.config().storage_bytes_max;
+        let limit = limit.map(|bytes| bytes.div_euclid(shards));
+        let space = self.device_space().await.ok();
+        let ahead = limit.map_or(0, |limit| limit >> 4);
+        let ahead_space = space.map(|space| DeviceSpace {
+            free_bytes: space.free_bytes.saturating_sub(space.reserve_bytes() >> 2),
+            ..space
+        });
+        let bytes = bytes_to_free(budget.used_bytes() + ahead, limit, ahead_space);
+        if bytes == 0 {
+            self.is_short = false;
+            return;
+        }
+        let segments: Vec<SegmentFacts> =
+            partitions.iter().map(|one| one.log().segments()).collect();
+        let logs: Vec<BudgetLog<'_>> = partitions
+            .iter()
+            .zip(&segments)
+            .map(|(partition, segments)| BudgetLog {
+                slot: partition.log().slot(),
+                facts: log_facts(partition, segments),
+                delete: partition.config().cleanup_policy.is_delete
+                    && !is_kept_whole(partition)
+                    && is_sound(partition),
+            })
+            .collect();
+        let plan = plan_budget(&logs, bytes, false);
+        for partition in partitions {
+            let start = plan.log_start_offsets.get(&partition.log().slot()).copied();
+            let Some(start) = start else { continue };
+            warn!(
+                ?partition,
+                log_start_offset = start,
+                "the oldest records go for lack of room"
+            );
+            if let Err(error) = partition.log().set_log_start_offset(start).await {
+                warn!(?partition, %error, "no room was made");
+            }
+        }
+        if !plan.remove.is_empty() {
+            engine.handle_space_freed();
+        }
+        if plan.unmet_bytes > 0 && !self.is_short {
+            warn!(
+                bytes = plan.unmet_bytes,
+                "room is short and nothing more may be removed; appends are refused when it is used up"
+            );
+        }
+        self.is_short = plan.unmet_bytes > 0;
+    }
+}
