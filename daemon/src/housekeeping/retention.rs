@@ -1,17 +1,18 @@
 //! Retention, room on the disk, and logs that fell silent.
 //!
-//! What it is        one task that looks at what has changed every ten seconds, and at all logs
-//!                   every `log.retention.check.interval.ms`.
+//! What it is        one task that makes room, rolls what has grown and settles silent logs every ten
+//!                   seconds, and removes what is too old or too much every
+//!                   `log.retention.check.interval.ms`.
 //! Invariants        1. room is made before appends are refused, as long as anything may go.
+//!                   2. as with Kafka, a record older than the retention lives until the next check:
+//!                      a client that writes old timestamps reads back what it wrote.
 //! Source            Kafka 4.3 `LogManager.cleanupLogs`; `storage::retention`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_lite::catalog::Catalog;
-use kafka_lite::topic_config::TopicConfig;
 use storage::disk::Clock;
 use storage::disk_budget::DeviceSpace;
 use storage::retention::{
@@ -34,6 +35,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         full_round_at: Duration::ZERO,
         is_short: false,
     };
+    keeper.full_round_at = keeper.shard.clock().now() + keeper.check_interval;
     keeper.measure().await;
     loop {
         let is_full = keeper.shard.state().engine().stats().disk_full;
@@ -62,7 +64,6 @@ fn check_interval(shard: &Shard) -> Duration {
 /// What was seen of a log at the last look.
 struct Memo {
     end_offset: i64,
-    config: Arc<TopicConfig>,
     changed_at: Duration,
     is_settled: bool,
     /// The active segment, and when it was seen first.
@@ -111,30 +112,32 @@ impl Keeper {
         now: Duration,
         is_full_round: bool,
     ) -> Result<(), ChangeError> {
-        let (end_offset, config) = (partition.log().log_end_offset(), partition.config());
+        let end_offset = partition.log().log_end_offset();
         let memo = self
             .memos
             .entry(partition.log().key())
             .or_insert_with(|| Memo {
                 end_offset: -1,
-                config: Arc::clone(&config),
                 changed_at: now,
                 is_settled: false,
                 segment: None,
             });
         let has_grown = memo.end_offset != end_offset;
-        let has_changed = has_grown || !Arc::ptr_eq(&memo.config, &config);
         if has_grown {
             (memo.end_offset, memo.changed_at, memo.is_settled) = (end_offset, now, false);
         }
-        memo.config = config;
         let is_idle = now.saturating_sub(memo.changed_at) >= SETTLE_AFTER;
         if is_idle && !memo.is_settled {
             memo.is_settled = true;
             partition.log().settle().await?;
         }
-        if (has_changed || is_full_round) && !is_kept_whole(partition) {
+        if is_kept_whole(partition) {
+            return Ok(());
+        }
+        if has_grown || is_full_round {
             self.roll_if_due(partition, now).await?;
+        }
+        if is_full_round {
             self.remove_expired(partition).await?;
         }
         Ok(())
@@ -161,7 +164,7 @@ impl Keeper {
             .filter(|(base, _)| *base == base_offset)
             .get_or_insert((base_offset, now));
         memo.segment = Some((base_offset, since));
-        let config = &memo.config;
+        let config = partition.config();
         let rules = RollRules {
             segment_bytes: config.segment_bytes,
             segment_ms: u64::try_from(config.segment_ms).unwrap_or(u64::MAX),

