@@ -1,11 +1,11 @@
 //! Retention, room on the disk, and logs that fell silent.
 //!
-//! What it is        one task that makes room, rolls what has grown and settles silent logs every ten
-//!                   seconds, and removes what is too old or too much every
+//! What it is        one task that makes room, rolls what has grown and settles silent logs every
+//!                   ten seconds, and removes what is too old or too much every
 //!                   `log.retention.check.interval.ms`.
 //! Invariants        1. room is made before appends are refused, as long as anything may go.
-//!                   2. as with Kafka, a record older than the retention lives until the next check:
-//!                      a client that writes old timestamps reads back what it wrote.
+//!                   2. as with Kafka, a record older than the retention lives until the next
+//!                      check: a client that writes old timestamps reads back what it wrote.
 //! Source            Kafka 4.3 `LogManager.cleanupLogs`; `storage::retention`.
 
 use std::collections::BTreeMap;
