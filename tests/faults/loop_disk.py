@@ -10,9 +10,11 @@ import os
 import pathlib
 import struct
 import subprocess
+import time
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 GOING_FLAGS_NOLOGFLUSH = 2
+UNMOUNT_ATTEMPTS = 100
 
 
 def run(*command):
@@ -55,6 +57,15 @@ class LoopDisk:
             os.close(descriptor)
 
     def detach(self):
-        if self.is_mounted:
-            run("umount", str(self.mount))
-            self.is_mounted = False
+        """Unmounts. A killed broker's io_uring holds its files for a moment after the process is gone."""
+        if not self.is_mounted:
+            return
+        for attempt in range(UNMOUNT_ATTEMPTS):
+            try:
+                run("umount", str(self.mount))
+                break
+            except subprocess.CalledProcessError:
+                if attempt + 1 == UNMOUNT_ATTEMPTS:
+                    raise
+                time.sleep(0.1)
+        self.is_mounted = False

