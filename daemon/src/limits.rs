@@ -82,6 +82,10 @@ pub const SHARD_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// s.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Time after a stop signal in which others mean the same: a supervisor may signal a process and
+/// its group. A later one ends the process at once.
+pub const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
 /// Time that a large request may take to arrive while others wait for the memory that is kept for
 /// it. Beyond it its connection is closed; without anybody waiting it may take as long as it likes.
 pub const SLOW_FRAME_TIME: Duration = Duration::from_secs(10);

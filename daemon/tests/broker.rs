@@ -488,6 +488,10 @@ fn a_wrong_configuration_is_one_line_and_exit_code_2() {
     );
     let line = refused(&directory.data(), &["--memory", "1M"]);
     assert!(line.contains("memory in flag --memory"), "{line}");
+    let line = refused(&directory.data(), &["--memory", "130M", "--shards", "5"]);
+    assert!(line.contains("shards in flag --shards"), "{line}");
+    let line = refused(&directory.data(), &["--memry", "130M"]);
+    assert!(line.contains("'--memory'"), "{line}");
     assert!(!directory.data().exists());
     let check = |file: &str| {
         Command::new(env!("CARGO_BIN_EXE_sluice"))
@@ -526,4 +530,16 @@ fn a_stop_with_open_connections_is_clean_and_the_next_start_knows_it() {
         let mut again = again;
         assert_eq!(again.wait(), Some(0));
     }
+}
+
+#[test]
+fn signals_at_once_are_one_wish_to_stop() {
+    let directory = Directory::new();
+    let mut broker = Broker::start(&directory.data(), &["--shards", "2"], &[]);
+    let mut stream = broker.connect();
+    stream.write_all(&API_VERSIONS).unwrap();
+    broker.signal("TERM");
+    broker.signal("TERM");
+    assert_eq!(broker.wait(), Some(0));
+    assert!(directory.data().join("sluice.clean").exists());
 }

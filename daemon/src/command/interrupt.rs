@@ -12,11 +12,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::limits::SAME_SIGNAL;
 use crate::sys::process::{StopSignals, end_now};
-
-/// Time after the first signal in which others mean the same: a supervisor may signal a process
-/// and its group.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Time that a command has to end after that.
 const END_TIMEOUT: Duration = Duration::from_secs(3);

@@ -23,6 +23,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
 use self::client::ClientCommand;
@@ -64,12 +65,28 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
 
 /// Shows help, version or the error of a call, and says how the process ends.
 pub fn explain(error: &clap::Error) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if error.use_stderr() && !is_help {
+        complain(one_line(&error.to_string()));
+        return ExitCode::from(EXIT_USAGE);
+    }
     // There is nobody left to tell when the terminal is gone.
     let _gone: io::Result<()> = error.print();
-    if error.use_stderr() {
+    if is_help {
         return ExitCode::from(EXIT_USAGE);
     }
     ExitCode::SUCCESS
+}
+
+/// What is wrong with a call, with the hint if there is one, without the usage.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let told = lines.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
+    let line = told.join(" ").replace(" tip: ", "; ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 /// One line on standard error.
@@ -134,12 +151,10 @@ fn start_command() -> clap::Command {
             .help(note);
         if key.is_boolean() {
             // `--lock-memory` alone says true.
-            return flag
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true");
+            return flag.num_args(0..=1).default_missing_value("true");
         }
-        flag
+        // Kafka's word for no limit is -1.
+        flag.allow_negative_numbers(true)
     });
     clap::Command::new("start")
         .about("Run the broker")
@@ -160,7 +175,7 @@ fn flags_of(start: &ArgMatches) -> Flags {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, parse, tree};
+    use super::{Command, one_line, parse, tree};
 
     fn parsed(line: &str) -> Result<Command, String> {
         let words = line.split_whitespace().map(Into::into);
@@ -183,6 +198,41 @@ mod tests {
         assert_eq!(
             names,
             ["kafka.listen", "kafka.advertise", "memory", "memory.lock"]
+        );
+    }
+
+    #[test]
+    fn a_value_may_be_negative_and_a_switch_may_be_spelled_out() {
+        let line =
+            "sluice start --log-retention-bytes -1 --auto-create-topics-enable false --lock-memory";
+        let Ok(Command::Start(flags)) = parsed(line) else {
+            panic!("start is parsed");
+        };
+        let expected = [
+            ("auto.create.topics.enable", "false"),
+            ("log.retention.bytes", "-1"),
+            ("memory.lock", "true"),
+        ];
+        assert_eq!(
+            flags.values,
+            expected.map(|(name, value)| (name, value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_is_one_line() {
+        let line = |call: &str| one_line(&parsed(call).unwrap_err());
+        assert_eq!(
+            line("sluice start --kafka-lisen x"),
+            "unexpected argument '--kafka-lisen' found; a similar argument exists: '--kafka-listen'"
+        );
+        assert_eq!(
+            line("sluice topic create"),
+            "the following required arguments were not provided: <TOPIC>..."
+        );
+        assert_eq!(
+            line("sluice topic list --output yaml"),
+            "invalid value 'yaml' for '--output <OUTPUT>' [possible values: text, json]"
         );
     }
 

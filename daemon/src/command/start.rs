@@ -21,12 +21,13 @@ use tracing::{error, info, warn};
 
 use super::{EXIT_USAGE, complain, show};
 use crate::admin::{self, Control};
+use crate::config::check::check_memory;
 use crate::config::load::{self, Flags};
 use crate::config::{Config, HostPort, memory};
 use crate::data_directory::DataDirectory;
 use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
-use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, STOP_TIMEOUT};
+use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT};
 use crate::log;
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
@@ -117,6 +118,8 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
     let config = load::load(flags, utf8_environment()).map_err(usage)?;
     log::start(&config);
     let sizes = choose_sizes(&config);
+    check_memory(&config, sizes.memory_bytes, sizes.shards)
+        .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;
     let kafka = bind("kafka.listen", &config.kafka_listen)?;
     let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
     let admin = config
@@ -247,8 +250,8 @@ fn start_shards(
     Ok(driver)
 }
 
-/// Serves until a signal or a failure, then stops everything. A second signal ends the process at
-/// once.
+/// Serves until a signal or a failure, then stops everything. A later second signal ends the
+/// process at once.
 async fn serve(
     control: Control,
     kafka: TcpListener,
@@ -289,7 +292,7 @@ async fn serve(
                 process::end_now(1)
             }
         },
-        _second = wait_for_signal(signals) => process::end_now(1),
+        _second = wait_for_another_signal(signals) => process::end_now(1),
     }
 }
 
@@ -307,6 +310,13 @@ async fn wait_for_end(
         signal = wait_for_signal(signals) => signal.map(|()| None),
         reason = seen => Ok(Some(reason)),
     }
+}
+
+/// A supervisor may signal a process and its group: signals at once are one wish to stop.
+async fn wait_for_another_signal(signals: &AsyncFd<StopSignals>) -> std::io::Result<()> {
+    tokio::time::sleep(SAME_SIGNAL).await;
+    while signals.get_ref().take().is_ok() {}
+    wait_for_signal(signals).await
 }
 
 async fn wait_for_signal(signals: &AsyncFd<StopSignals>) -> std::io::Result<()> {

@@ -6,13 +6,13 @@
 //! Invariants        1. the default of every key is accepted by its own parser (a test reads them
 //!                      all).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
-
-use kafka_lite::limits::{FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST, FRAME_BYTES_MAX_DEFAULT};
-
 use std::time::Duration;
 
+use kafka_lite::limits::{FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST, FRAME_BYTES_MAX_DEFAULT};
 use kafka_lite::topic_config::broker_config;
+use tracing_subscriber::EnvFilter;
 
 use super::{Config, HostPort, LogFormat};
 use crate::limits::{MEMORY_BYTES_MIN, SHARDS_MAX};
@@ -97,7 +97,7 @@ pub static KEYS: &[Key] = &[
         default: "auto",
         value: "HOST:PORT",
         help: "The address that Kafka clients are told to use; auto is kafka.listen",
-        apply: |config, text| set(&mut config.kafka_advertise, unless("auto", text, host_port)),
+        apply: |config, text| set(&mut config.kafka_advertise, unless("auto", text, reachable)),
     },
     Key {
         name: "admin.listen",
@@ -287,8 +287,7 @@ pub static KEYS: &[Key] = &[
         value: "LEVEL",
         help: "error, warn, info, debug or trace, or a filter such as info,daemon::connection=debug",
         apply: |config, text| {
-            let filter: Result<tracing_subscriber::EnvFilter, _> = text.parse();
-            filter.map_err(|error| format!("{error}"))?;
+            check_log_filter(text)?;
             text.clone_into(&mut config.log_level);
             Ok(())
         },
@@ -403,6 +402,31 @@ fn host_port(text: &str) -> Result<HostPort, String> {
     })
 }
 
+/// An address that a client can connect to.
+fn reachable(text: &str) -> Result<HostPort, String> {
+    let address = host_port(text)?;
+    let host: Result<IpAddr, _> = address.host.parse();
+    if address.port == 0 || host.is_ok_and(|host| host.is_unspecified()) {
+        return Err(format!("clients cannot connect to `{text}`"));
+    }
+    Ok(address)
+}
+
+/// A word without `=` would be taken for the name of a module and silence all others.
+fn check_log_filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or(directive);
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(format!(
+                "error, warn, info, debug or trace is expected, not `{level}`"
+            ));
+        }
+    }
+    let filter: Result<EnvFilter, _> = text.parse();
+    filter.map(|_| ()).map_err(|error| error.to_string())
+}
+
 /// `None` for the word, otherwise what the parser says.
 fn unless<T>(
     word: &str,
@@ -473,7 +497,7 @@ mod tests {
             );
             assert!(names.insert(key.flag()), "{}", key.name);
             assert!(names.insert(key.variable()), "{}", key.name);
-            assert!((key.apply)(&mut config, "").is_err() || key.name == "log.level");
+            assert!((key.apply)(&mut config, "").is_err(), "{}", key.name);
         }
     }
 
@@ -495,6 +519,28 @@ mod tests {
         for bad in ["9092", ":9092", "::1:9092", "host:", "host:70000", "host:x"] {
             assert!(host_port(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_log_filter_that_would_silence_everything_is_refused() {
+        let apply = |text: &str| {
+            let key = super::find("log.level").unwrap();
+            (key.apply)(&mut Config::default(), text)
+        };
+        for good in ["info", "warn,daemon::connection=debug", "off", "DEBUG"] {
+            assert_eq!(apply(good), Ok(()), "{good}");
+        }
+        for bad in ["nonsense", "daemon", "daemon=loud", "", "info,"] {
+            apply(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn clients_are_not_sent_to_addresses_that_nobody_has() {
+        for bad in ["0.0.0.0:9092", "[::]:9092", "gateway:0", "gateway"] {
+            super::reachable(bad).unwrap_err();
+        }
+        super::reachable("10.0.0.1:9092").unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::check::check_together;
 use super::keys::{KEYS, Key, find, most_similar};
 use super::{Config, ConfigError};
 
@@ -151,6 +152,11 @@ impl Values {
             (key.apply)(&mut config, value)
                 .map_err(|reason| ConfigError(format!("{} in {place}: {reason}", key.name)))?;
         }
+        check_together(&config).map_err(|fault| {
+            let given = self.by_key.get(fault.key);
+            let place = given.map_or("its default", |(_, place)| place.as_str());
+            ConfigError(format!("{} in {place}: {}", fault.key, fault.reason))
+        })?;
         Ok(config)
     }
 }
@@ -279,6 +285,33 @@ mod tests {
         std::fs::write(&file, "shards = 1\nmemory == 2\n").unwrap();
         let error = check_file(&file).unwrap_err().to_string();
         assert!(error.contains("line 2: "), "{error}");
+    }
+
+    #[test]
+    fn values_that_do_not_fit_together_name_the_one_that_gives_way() {
+        check(
+            "group.min.session.timeout.ms = 10\ngroup.max.session.timeout.ms = 9\n",
+            "group.min.session.timeout.ms in file F line 1: 10 is more than \
+             group.max.session.timeout.ms (9)",
+        );
+        check(
+            "socket.request.max.bytes = 65536\n",
+            "message.max.bytes in its default: 1048588 is more than \
+             socket.request.max.bytes (65536)",
+        );
+        check(
+            "num.partitions = 10001\n",
+            "num.partitions in file F line 1: 10001 is more than the partitions of a topic (10000)",
+        );
+        check(
+            "memory = \"130M\"\nshards = 5\n",
+            "shards in file F line 2: 130000000 bytes of memory are enough for 4, not 5",
+        );
+        check(
+            "memory = \"130M\"\nsocket.request.max.bytes = 64000000\n",
+            "socket.request.max.bytes in file F line 2: 130000000 bytes of memory on 1 shard(s) \
+             have room for requests of 51368512 bytes, not 64000000",
+        );
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //!                   all come from it.
 //! What it is not    limits of the program: those stand in `limits.rs` and the keys are checked
 //!                   against them.
-//! Reading order     [`keys`], then [`load`], then [`memory`].
+//! Reading order     [`keys`], then [`load`], then [`check`] and [`memory`].
 
+pub mod check;
 pub mod keys;
 pub mod load;
 pub mod memory;

@@ -19,6 +19,9 @@ const FIXED_PROCESS_BYTES: u64 = 20 * 1024 * 1024;
 /// Bytes for each shard's thread, ring, journal buffers and helper threads.
 const FIXED_SHARD_BYTES: u64 = 6 * 1024 * 1024;
 
+/// Least bytes for the budgets of a shard. Fewer: the start is refused.
+const SHARD_BUDGETS_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
 /// Share of each budget in per cent of a shard's part, with what happens when it is used up.
 const REQUESTS_PERCENT: u64 = 22; // sockets are not read
 const RESPONSES_PERCENT: u64 = 14; // fetches return less
@@ -48,6 +51,8 @@ const _: () = assert!(
 /// Bytes of each budget of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardPlan {
+    /// All budgets together.
+    pub shard_bytes: u64,
     /// Requests from the socket until their answer is written.
     pub requests_bytes: u64,
     /// Answers that handlers build.
@@ -78,6 +83,7 @@ impl ShardPlan {
         let shard_bytes = process_bytes.saturating_sub(fixed).div_euclid(shards);
         let share = |percent: u64| (shard_bytes * percent).div_euclid(100);
         Self {
+            shard_bytes,
             requests_bytes: share(REQUESTS_PERCENT),
             responses_bytes: share(RESPONSES_PERCENT),
             append_buffers_bytes: share(APPEND_BUFFERS_PERCENT),
@@ -89,6 +95,19 @@ impl ShardPlan {
             producers_bytes: share(PRODUCERS_PERCENT),
             compaction_bytes: share(COMPACTION_PERCENT),
         }
+    }
+
+    /// Shards that a process of `process_bytes` has room for; 0 if not even one.
+    pub fn shards_max(process_bytes: u64) -> u64 {
+        process_bytes
+            .saturating_sub(FIXED_PROCESS_BYTES)
+            .div_euclid(FIXED_SHARD_BYTES + SHARD_BUDGETS_BYTES_MIN)
+    }
+
+    /// Largest request that a shard may let in, in bytes: one that exceeds its budget is served
+    /// alone, and then the shard's other budgets leave it half of the whole.
+    pub fn request_bytes_max(&self) -> u64 {
+        self.shard_bytes.div_euclid(2)
     }
 
     /// Connections that fit their budget: [`CONNECTION_BYTES`] each.
@@ -164,6 +183,17 @@ mod tests {
         assert!(plan.requests_bytes >= 2 * 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.responses_bytes >= 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.connections_max() >= 500, "{}", plan.connections_max());
+    }
+
+    #[test]
+    fn shards_and_requests_that_do_not_fit_are_known_beforehand() {
+        assert_eq!(ShardPlan::shards_max(crate::limits::MEMORY_BYTES_MIN), 1);
+        assert_eq!(ShardPlan::shards_max(130_000_000), 4);
+        assert_eq!(ShardPlan::shards_max(0), 0);
+        for (memory, shards) in [(crate::limits::MEMORY_BYTES_MIN, 1), (130_000_000, 4)] {
+            let plan = ShardPlan::new(memory, shards);
+            assert!(plan.request_bytes_max() >= 8 << 20, "{plan:?}");
+        }
     }
 
     #[test]
