@@ -320,6 +320,46 @@ fn documents_are_linked_and_the_paths_they_name_exist() {
 }
 
 #[test]
+fn tests_that_documents_name_exist_and_every_behaviour_of_kafka_has_one() {
+    let tests: BTreeSet<String> = files()
+        .iter()
+        .filter(|path| path.ends_with(".rs") || path.ends_with(".py"))
+        .flat_map(|path| {
+            let text = read(path);
+            let lines = text.lines().map(str::trim).filter_map(|line| {
+                let rest = ["fn ", "def "]
+                    .iter()
+                    .find_map(|word| line.strip_prefix(word))?;
+                rest.split('(').next().map(str::to_owned)
+            });
+            lines.collect::<Vec<_>>()
+        })
+        .collect();
+    let mut faults = Vec::new();
+    let mut lines_of_kafka = 0;
+    for path in ["docs/kafka-behaviours.md", "BUGS_OF_OTHERS.md"] {
+        for row in read(path).lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let [first, .., named] = cells.as_slice() else {
+                continue;
+            };
+            if *first == " line" || *first == " failure" {
+                continue;
+            }
+            let names = named.split('`').skip(1).step_by(2);
+            let missing = names.clone().filter(|name| !tests.contains(*name));
+            faults.extend(missing.map(|name| format!("{path}: `{name}` is no test")));
+            if names.count() == 0 {
+                faults.push(format!("{path}: no test is named: {row}"));
+            }
+            lines_of_kafka += usize::from(path.starts_with("docs/"));
+        }
+    }
+    check("tests that documents name", &faults);
+    assert_eq!(lines_of_kafka, 25, "docs/kafka-behaviours.md is complete");
+}
+
+#[test]
 fn every_limit_has_a_reason() {
     let mut faults = Vec::new();
     for path in rust_files()

@@ -72,6 +72,8 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
             .map(|(place, name)| match outcome(place) {
                 Ok(created) => success(name, created, &layers),
                 Err((error_code, message)) => CreatableTopicResult {
+                    // Null would say that the client may not see them.
+                    configs: Some(Vec::new()),
                     name: name.as_str().into(),
                     error_code,
                     error_message: message.map(Into::into),

@@ -177,7 +177,12 @@ impl Coordinator {
             self.with_group(now, &request.group_id, |group, context| {
                 group.handle_leave(context, request)
             })
-            .unwrap_or(Err(GroupError::UnknownMemberId))
+            .unwrap_or_else(|| {
+                // A group that does not exist knows none of them.
+                let unknown = Some(GroupError::UnknownMemberId);
+                let members = request.members.iter().cloned();
+                Ok(members.map(|member| (member, unknown)).collect())
+            })
         });
         let reply = match result {
             Ok(members) => LeaveGroupReply {
@@ -254,7 +259,7 @@ impl Coordinator {
         request: &OffsetDeleteRequest,
     ) {
         let checked = self
-            .check_group_or_empty(&request.group_id)
+            .check_group(&request.group_id)
             .and_then(|_| self.check_appends());
         let result = checked.and_then(|()| {
             self.with_group(now, &request.group_id, |group, context| {

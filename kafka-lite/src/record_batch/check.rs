@@ -185,6 +185,10 @@ pub enum ProduceFault {
         /// The rule.
         reason: &'static str,
     },
+    /// Transactions are not served: nobody is authorized to write in one, and a reader of
+    /// committed records could not tell.
+    #[error("record batch is part of a transaction, and transactions are not served")]
+    Transactional,
     /// The client set LogAppendTime.
     #[error("record batch has timestamp type LogAppendTime, which only the broker may set")]
     ClientLogAppendTime,
@@ -215,6 +219,7 @@ impl ProduceFault {
                 | BatchError::Crc { .. },
             ) => ErrorCode::CorruptMessage,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
             Self::ClientLogAppendTime => ErrorCode::InvalidTimestamp,
             Self::RecordFaults(faults) => match faults.first() {
                 Some(RecordFault::Timestamp { .. }) => ErrorCode::InvalidTimestamp,
@@ -322,10 +327,8 @@ fn check_header(
             reason: "producer id without sequence or epoch",
         });
     }
-    if header.producer_id < 0 && header.is_transactional() {
-        return Err(ProduceFault::Header {
-            reason: "transactional batch without producer id",
-        });
+    if header.is_transactional() {
+        return Err(ProduceFault::Transactional);
     }
     if header.timestamp_type() == TimestampType::LogAppendTime {
         return Err(ProduceFault::ClientLogAppendTime);

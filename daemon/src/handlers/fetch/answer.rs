@@ -52,7 +52,7 @@ pub(super) fn send(
             let topic = topic_of(&mut responses, partition);
             topic
                 .partitions
-                .push(partition_data(partition.partition, read));
+                .push(partition_data(fetch, partition.partition, read));
         }
     }
     reply.send(&FetchResponse {
@@ -96,7 +96,11 @@ fn topic_of<'a, 'r>(
     responses.last_mut().expect("there is one")
 }
 
-fn partition_data(partition_index: i32, read: PartitionRead) -> PartitionData<'static> {
+fn partition_data(
+    fetch: &Fetch,
+    partition_index: i32,
+    read: PartitionRead,
+) -> PartitionData<'static> {
     let diverging_epoch = read
         .diverging
         .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset {
@@ -110,6 +114,8 @@ fn partition_data(partition_index: i32, read: PartitionRead) -> PartitionData<'s
         last_stable_offset: read.high_watermark,
         log_start_offset: read.log_start_offset,
         diverging_epoch,
+        // Without transactions none was aborted; null is for those who did not ask.
+        aborted_transactions: fetch.wants_committed.then(Vec::new),
         records: Some(RecordData::Pieces(read.pieces)),
         ..PartitionData::default()
     }

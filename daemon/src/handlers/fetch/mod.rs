@@ -36,6 +36,9 @@ use crate::partition::ReadSignal;
 use crate::shard::memory_budget::Reservation;
 use crate::shard::{Shard, ShardId};
 
+/// Isolation level of a client that reads only what is committed.
+const READ_COMMITTED: i8 = 1;
+
 /// A fetch on its way.
 struct Fetch {
     shard: Rc<Shard>,
@@ -44,6 +47,7 @@ struct Fetch {
     max_bytes: usize,
     min_bytes: usize,
     deadline: Duration,
+    wants_committed: bool,
 }
 
 /// Takes a Fetch request.
@@ -76,6 +80,7 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
         max_bytes: byte_count(body.max_bytes).min(FETCH_RESPONSE_BYTES_MAX),
         min_bytes: byte_count(body.min_bytes),
         deadline: shard.clock().now() + wait.min(FETCH_WAIT_MAX),
+        wants_committed: body.isolation_level == READ_COMMITTED,
         shard: Rc::clone(shard),
     };
     drop(monoio::spawn(fetch.run(reply)));
@@ -176,9 +181,12 @@ impl Fetch {
         budget.reserve(wanted.min(budget.limit_bytes() >> 2)).await
     }
 
+    /// A fetch of nothing, as at the end of a session, has nothing to wait for.
     fn is_enough(&self, reads: &[PartitionRead]) -> bool {
         let bytes: usize = reads.iter().map(PartitionRead::byte_count).sum();
-        bytes >= self.min_bytes || reads.iter().any(|read| !read.error_code.is_none())
+        bytes >= self.min_bytes
+            || reads.is_empty()
+            || reads.iter().any(|read| !read.error_code.is_none())
     }
 
     /// Asks every partition to raise `signal` when there is something new.

@@ -18,8 +18,9 @@ use kafka_lite::group::{
 use super::{Reply, RequestContext, code_of, gather, owner_of};
 use crate::shard::{Shard, ShardId};
 
-/// All operations on a group: read, delete, describe (bits of `AclOperation`).
-const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8);
+/// All operations on a group: read, delete, describe, describe and alter its configs (bits of
+/// `AclOperation`).
+const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
 
 type Described = (String, Result<GroupDescription, GroupError>);
 

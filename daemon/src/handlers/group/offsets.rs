@@ -136,12 +136,7 @@ fn answer_commit(
         Ok(offsets) => code_of(offsets.error),
         Err(error) => error.error_code(),
     };
-    let mut codes: BTreeMap<(String, i32), ErrorCode> = BTreeMap::new();
-    for (name, partitions) in result.map(|offsets| offsets.topics).unwrap_or_default() {
-        for (index, error) in partitions {
-            codes.insert((name.clone(), index), code_of(error));
-        }
-    }
+    let codes = codes_by_partition(result);
     let topics = answers.iter().map(|answer| OffsetCommitResponseTopic {
         name: answer.name.as_str().into(),
         topic_id: answer.topic_id,
@@ -173,17 +168,20 @@ pub(crate) fn offset_delete(shard: &Rc<Shard>, request: &RequestContext, reply: 
         Ok(body) => body,
         Err(error) => return reply.close_undecodable(&error),
     };
-    let topics = body.topics.iter().map(|topic| {
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|one| one.partition_index)
-            .collect();
-        (topic.name.as_ref().to_owned(), partitions)
-    });
+    let catalog = shard.catalog();
+    let mut wanted: Vec<(String, Vec<i32>)> = Vec::with_capacity(body.topics.len());
+    let mut known = Vec::with_capacity(body.topics.len());
+    for topic in &body.topics {
+        let name = topic.name.as_ref().to_owned();
+        let indexes = topic.partitions.iter().map(|one| one.partition_index);
+        let there = catalog.topic(&name);
+        let exists = |index: &i32| there.is_some_and(|topic| topic.partition(*index).is_some());
+        known.push((name.clone(), indexes.clone().filter(exists).collect()));
+        wanted.push((name, indexes.collect()));
+    }
     let delete = group::OffsetDeleteRequest {
         group_id: body.group_id.as_ref().to_owned(),
-        topics: topics.collect(),
+        topics: known,
     };
     submit(
         shard,
@@ -197,30 +195,56 @@ pub(crate) fn offset_delete(shard: &Rc<Shard>, request: &RequestContext, reply: 
                 None
             }
         },
-        |reply, result| {
-            let (error_code, topics) = match &result {
-                Ok(offsets) => (code_of(offsets.error), offsets.topics.as_slice()),
-                Err(error) => (error.error_code(), [].as_slice()),
-            };
-            let topics = topics
-                .iter()
-                .map(|(name, partitions)| OffsetDeleteResponseTopic {
-                    name: name.as_str().into(),
-                    partitions: partitions
-                        .iter()
-                        .map(|(index, error)| OffsetDeleteResponsePartition {
-                            partition_index: *index,
-                            error_code: code_of(*error),
-                        })
-                        .collect(),
-                });
-            reply.send(&OffsetDeleteResponse {
-                error_code,
-                topics: topics.collect(),
-                ..OffsetDeleteResponse::default()
-            });
-        },
+        move |reply, result| answer_delete(reply, &wanted, result),
     );
+}
+
+fn answer_delete(
+    reply: Reply,
+    wanted: &[(String, Vec<i32>)],
+    result: Result<OffsetsReply, GroupError>,
+) {
+    let error_code = match &result {
+        Ok(offsets) => code_of(offsets.error),
+        Err(error) => error.error_code(),
+    };
+    let codes = codes_by_partition(result);
+    let topics = wanted.iter().map(|(name, indexes)| {
+        let partitions = indexes.iter().map(|index| OffsetDeleteResponsePartition {
+            partition_index: *index,
+            // What the coordinator was not asked for does not exist.
+            error_code: codes
+                .get(&(name.clone(), *index))
+                .copied()
+                .unwrap_or(ErrorCode::UnknownTopicOrPartition),
+        });
+        OffsetDeleteResponseTopic {
+            name: name.as_str().into(),
+            partitions: partitions.collect(),
+        }
+    });
+    let topics = if error_code.is_none() {
+        topics.collect()
+    } else {
+        Vec::new()
+    };
+    reply.send(&OffsetDeleteResponse {
+        error_code,
+        topics,
+        ..OffsetDeleteResponse::default()
+    });
+}
+
+fn codes_by_partition(
+    result: Result<OffsetsReply, GroupError>,
+) -> BTreeMap<(String, i32), ErrorCode> {
+    let mut codes = BTreeMap::new();
+    for (name, partitions) in result.map(|offsets| offsets.topics).unwrap_or_default() {
+        for (index, error) in partitions {
+            codes.insert((name.clone(), index), code_of(error));
+        }
+    }
+    codes
 }
 
 /// Answers DeleteGroups, one result per group in the order of the request.

@@ -356,3 +356,21 @@ fn api_versions_requests_of_old_versions_have_no_body() {
     }
     assert!(decode_body::<ApiVersionsRequest<'_>>(3, &[]).is_err());
 }
+
+#[test]
+fn section_8_25_what_is_not_served_is_said_and_not_advertised() {
+    let readme = include_str!("../../../../README.md");
+    let said = [
+        ("transactions", vec![24, 25, 26, 28, 65, 66]),
+        ("SASL", vec![17, 36, 50, 51]),
+        ("ACLs", vec![29, 30, 31]),
+        ("quotas", vec![48, 49]),
+        ("KIP-848", vec![68, 69]),
+    ];
+    let not_served = readme.split("Not served:").nth(1).unwrap();
+    let advertised: Vec<i16> = advertised().iter().map(|api| api.api_key).collect();
+    for (word, keys) in said {
+        assert!(not_served.contains(word), "{word}");
+        assert!(keys.iter().all(|key| !advertised.contains(key)), "{word}");
+    }
+}
