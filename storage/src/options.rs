@@ -123,7 +123,7 @@ impl Options {
     /// Bounds of the shard's segments.
     pub(crate) fn store_options(&self) -> StoreOptions {
         StoreOptions {
-            staging_buffer_bytes: self.commit_bytes,
+            staging_buffer_bytes: limits::STAGING_BUFFER_BYTES,
             staging_buffer_count: self.segment_writers,
             open_files_max: self.open_files,
             index_cache_bytes: self.index_cache_bytes,
