@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aligned_buffer;
+mod buffer_pool;
 pub mod cache;
 mod checkpoint;
 pub mod compaction;
@@ -24,6 +25,7 @@ mod notify;
 mod options;
 pub mod partition;
 mod permits;
+mod read_points;
 pub mod retention;
 pub mod scrub;
 pub mod segment;
@@ -31,6 +33,7 @@ mod side_table;
 #[cfg(test)]
 mod testing;
 
+pub use buffer_pool::free_kept_buffers;
 pub use disk::DiskError;
 pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker, prepare_shards};
 pub use errors::{AppendError, ChangeError, OpenError, ReadError};

@@ -114,7 +114,21 @@ pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 pub const STAGING_BUFFER_BYTES: u32 = 1024 * 1024 + 4096;
 
 /// Largest single read of a segment for one fetch in bytes; the fetch goes on with the next.
-pub const READ_BYTES_MAX: u32 = 1024 * 1024;
+pub const READ_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// Reads of at least this many bytes look the batch up first and then read exactly from it; a
+/// shorter one reads from the index entry and skips.
+pub const READ_EXACT_BYTES_MIN: u32 = 64 * 1024;
+
+/// Positions that are remembered for readers that go on, over all logs of a shard; 100 bytes each.
+/// The least recently used is forgotten, then the index is asked.
+pub const READ_POINTS_MAX: u64 = 1024;
+
+/// Smallest read buffer that is kept for reuse, in bytes; smaller ones are cheap to make.
+pub const READ_POOL_BYTES_MIN: usize = 512 * 1024;
+
+/// Bytes of read buffers that a thread keeps for reuse; more are freed.
+pub const READ_POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Time that a stop spends on giving preallocated space back and writing the indexes of active
 /// segments; what is left is done by the next stop.

@@ -25,8 +25,8 @@ use storage::disk::Disk;
 use storage::disk_budget::DiskBudget;
 use storage::retention::WallClock;
 use storage::segment::{
-    ClosedSegment, Durability, FileKind, KnownTail, Segment, SegmentError, SegmentOptions,
-    SegmentStore, StoreOptions, parse_file_name,
+    BatchWish, ClosedSegment, Durability, FileKind, KnownTail, Segment, SegmentError,
+    SegmentOptions, SegmentStore, StoreOptions, parse_file_name,
 };
 use tests::sim::disk::{LOSSES, Loss, SimDisk};
 use tests::sim::executor::Executor;
@@ -300,7 +300,11 @@ impl Log {
                 Err(SegmentError::Replaced) => continue,
                 reader => reader.unwrap(),
             };
-            let Some(read) = reader.read_batches(next, 200, i64::MAX).await.unwrap() else {
+            let Some(read) = reader
+                .read_batches(BatchWish::new(next, 200, i64::MAX))
+                .await
+                .unwrap()
+            else {
                 next = segment.next_offset;
                 continue;
             };

@@ -185,7 +185,7 @@ async fn sweep_idle_connections(shard: Rc<Shard>) {
                 connection.close("idle for longer than connections.max.idle.ms");
             }
         }
-        if !busy && free_kept_frames() {
+        if !busy && (free_kept_frames() | storage::free_kept_buffers()) {
             memory::give_back_freed_memory();
         }
     }

@@ -16,8 +16,8 @@ use crate::disk::{Clock, Disk};
 use crate::disk_budget::DiskBudget;
 use crate::retention::WallClock;
 use crate::segment::{
-    ClosedSegment, Durability, FileKind, Segment, SegmentError, SegmentOptions, SegmentStore,
-    StoreOptions, file_path, parse_file_name,
+    BatchWish, ClosedSegment, Durability, FileKind, Segment, SegmentError, SegmentOptions,
+    SegmentStore, StoreOptions, file_path, parse_file_name,
 };
 use crate::testing::batches::{TestRecord, batch_with, codec, headers};
 use crate::testing::{MemoryDisk, Random, block_on};
@@ -223,7 +223,8 @@ impl Log {
                         (position, header),
                         "{offset} leads to the next batch"
                     );
-                    let read = block_on(reader.read_batches(offset, 1, i64::MAX)).unwrap();
+                    let read =
+                        block_on(reader.read_batches(BatchWish::new(offset, 1, i64::MAX))).unwrap();
                     assert_eq!(read.unwrap().base_offset, header.base_offset);
                 }
                 next_offset = header.next_offset();

@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::partition::append_buffer::{Freed, SharedBlock};
 use crate::partition::producers::ProducerBudget;
 use crate::partition::state::{Log, LogState};
+use crate::read_points::ReadPoints;
 use crate::segment::SegmentStore;
 
 /// State of an engine.
@@ -28,6 +29,7 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     pub(crate) journal: Journal<D, C>,
     pub(crate) store: SegmentStore<D>,
     pub(crate) cache: RefCell<BatchCache>,
+    pub(crate) read_points: RefCell<ReadPoints>,
     pub(crate) logs: RefCell<BTreeMap<u32, Rc<Log<D>>>>,
     pub(crate) slots: RefCell<BTreeMap<LogKey, u32>>,
     pub(crate) next_slot: Cell<u32>,
@@ -73,6 +75,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         let store = SegmentStore::new(disk.clone(), budget, options.store_options());
         Self {
             cache: RefCell::new(BatchCache::new(options.cache_bytes)),
+            read_points: RefCell::default(),
             disk,
             clock,
             options,
@@ -272,6 +275,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         }
         self.slots.borrow_mut().remove(&log.key);
         self.cache.borrow_mut().remove_log(log.slot);
+        self.read_points.borrow_mut().forget(log.slot);
     }
 
     /// Stops a log on damage: what is good stays readable.

@@ -78,6 +78,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             .cache
             .borrow_mut()
             .truncate(self.log.slot, end_offset);
+        self.shared.read_points.borrow_mut().forget(self.log.slot);
         self.journal_and_wait(&JournalEntry::Truncate {
             from_index,
             end_offset,

@@ -158,6 +158,8 @@ impl<D: Disk, C: Clock> SegmentSwitch for Turns<'_, D, C> {
             .cache
             .borrow_mut()
             .remove_log(self.log.log.slot);
+        let shared = &self.log.shared;
+        shared.read_points.borrow_mut().forget(self.log.log.slot);
         drop(turn);
     }
 }

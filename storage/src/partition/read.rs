@@ -14,7 +14,8 @@ use crate::errors::ReadError;
 use crate::limits;
 use crate::partition::PartitionLog;
 use crate::partition::segments::Readable;
-use crate::segment::{SegmentError, SegmentReader, decompress_limits};
+use crate::read_points::ReadPoint;
+use crate::segment::{BatchWish, ReadBatches, SegmentError, SegmentReader, decompress_limits};
 
 impl<D: Disk, C: Clock> PartitionLog<D, C> {
     /// Reads whole batches from the one that holds `offset`, below `end_offset` (exclusive), up to
@@ -51,10 +52,11 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             if buffered {
                 break;
             }
-            let Some((bytes, after)) = self.read_segment(next, end_offset, left).await? else {
+            let Some((bytes, after)) = self.read_segment(next, end_offset, left, forced).await?
+            else {
                 break;
             };
-            if bytes.len() > left && !forced {
+            if bytes.is_empty() || bytes.len() > left && !forced {
                 break;
             }
             left = left.saturating_sub(bytes.len());
@@ -77,45 +79,86 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         Ok(())
     }
 
-    /// Batches of one segment or of the cache, and the offset after them.
+    /// Batches of one segment or of the cache, and the offset after them; empty when the first one
+    /// is too large.
     async fn read_segment(
         &self,
         offset: i64,
         end_offset: i64,
         max_bytes: usize,
+        at_least_one: bool,
     ) -> Result<Option<(Bytes, i64)>, ReadError> {
         if let Some(found) = self.read_cache(offset, end_offset, max_bytes) {
             return Ok(Some(found));
         }
         let bytes_max = u32::try_from(max_bytes.max(1)).unwrap_or(u32::MAX);
         let bytes_max = bytes_max.min(limits::READ_BYTES_MAX);
-        let mut next = offset;
+        let mut wish = BatchWish {
+            at_least_one,
+            ..BatchWish::new(offset, bytes_max, end_offset)
+        };
         loop {
-            let found = self.log.state.borrow().segments.find(next);
+            let found = self.log.state.borrow().segments.find(wish.offset);
             let Some(readable) = found else {
                 return Ok(None);
             };
+            if self.starts_with_too_much(&readable, &mut wish) {
+                return Ok(Some((Bytes::new(), wish.offset)));
+            }
+            let changes = self.shared.read_points.borrow().changes();
             let Some(reader) = self.reader(&readable).await? else {
                 continue;
             };
-            let read = reader.read_batches(next, bytes_max, end_offset).await;
+            let read = reader.read_batches(wish).await;
             if let Some(batches) = self.checked(read)? {
-                let (base, after) = (batches.base_offset, batches.next_offset);
-                self.shared.cache.borrow_mut().insert(
-                    self.log.slot,
-                    base,
-                    after,
-                    batches.bytes.clone(),
-                );
-                return Ok(Some((batches.bytes, after)));
+                self.remember(&readable, &batches, changes);
+                return Ok(Some((batches.bytes, batches.next_offset)));
             }
             // Nothing at or behind the offset in this segment: compaction emptied its end.
             let after = readable.next_offset();
-            if after <= next || after >= end_offset {
+            if after <= wish.offset || after >= end_offset {
                 return Ok(None);
             }
-            next = after;
+            wish.offset = after;
+            wish.position = None;
         }
+    }
+
+    /// Looks up where an earlier read ended; whether the batch there is known to be too large.
+    fn starts_with_too_much(&self, readable: &Readable<D>, wish: &mut BatchWish) -> bool {
+        let mut points = self.shared.read_points.borrow_mut();
+        let point = points.find(self.log.slot, wish.offset);
+        let base_offset = readable.base_offset();
+        let Some(point) = point.filter(|point| point.segment_base_offset == base_offset) else {
+            return false;
+        };
+        wish.position = Some(point.position);
+        let is_too_much = point.batch_bytes > wish.bytes_max;
+        if is_too_much && wish.at_least_one {
+            // One read instead of two.
+            wish.bytes_max = point.batch_bytes;
+        }
+        is_too_much && !wish.at_least_one
+    }
+
+    /// Keeps what was read for others, and where the next read begins, unless positions have
+    /// changed since the read began.
+    fn remember(&self, readable: &Readable<D>, batches: &ReadBatches, changes: u64) {
+        let mut points = self.shared.read_points.borrow_mut();
+        if points.changes() != changes {
+            return;
+        }
+        let length = u32::try_from(batches.bytes.len()).unwrap_or(u32::MAX);
+        let point = ReadPoint {
+            segment_base_offset: readable.base_offset(),
+            position: batches.position.saturating_add(length),
+            batch_bytes: batches.next_batch_bytes,
+        };
+        let (slot, after) = (self.log.slot, batches.next_offset);
+        points.note(slot, after, point);
+        let bytes = batches.bytes.clone();
+        let mut cache = self.shared.cache.borrow_mut();
+        cache.insert(slot, batches.base_offset, after, bytes);
     }
 
     fn read_cache(&self, offset: i64, end_offset: i64, max_bytes: usize) -> Option<(Bytes, i64)> {

@@ -74,6 +74,14 @@ impl<D: Disk> Readable<D> {
         }
     }
 
+    /// Base offset of the segment.
+    pub(crate) fn base_offset(&self) -> i64 {
+        match self {
+            Self::Closed(closed) => closed.base_offset,
+            Self::Active(active) => active.base_offset(),
+        }
+    }
+
     /// Largest timestamp inside, ms since 1970.
     pub(crate) fn max_timestamp(&self) -> Option<i64> {
         match self {

@@ -27,7 +27,7 @@ pub use append::Appended;
 pub use error::SegmentError;
 pub(crate) use index_file::{remove_index_files, write_index_files};
 pub use path::{FileKind, file_path, parse_file_name};
-pub use reader::{ReadBatches, SegmentReader};
+pub use reader::{BatchWish, ReadBatches, SegmentReader};
 pub(crate) use reader::{WholeBatches, decompress_limits};
 pub(crate) use scan::crc_of_range;
 pub use scan::{TailScan, TailScanStart, TailStop};

@@ -18,7 +18,7 @@ use kafka_lite::record_batch::{
 
 use crate::disk::Disk;
 use crate::index::{OffsetEntry, SegmentIndex, TimeEntry};
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, SEARCH_WINDOW_BYTES};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, READ_EXACT_BYTES_MIN, SEARCH_WINDOW_BYTES};
 use crate::segment::error::SegmentError;
 use crate::segment::index_file::note_batches;
 use crate::segment::source::{Source, Window, after};
@@ -26,8 +26,8 @@ use crate::segment::source::{Source, Window, after};
 /// Whole batches from a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadBatches {
-    /// The batches, verbatim, at least one. The memory is a little larger than the length
-    /// (alignment).
+    /// The batches, verbatim. The memory is a little larger than the length (alignment). Empty only
+    /// when the first one does not fit and need not come.
     pub bytes: Bytes,
     /// Position of the first batch in the file.
     pub position: u32,
@@ -36,6 +36,36 @@ pub struct ReadBatches {
     pub base_offset: i64,
     /// Offset after the last batch returned, exclusive: where the next read starts.
     pub next_offset: i64,
+    /// Size of the batch that follows, in bytes; 0 when it was not seen.
+    pub next_batch_bytes: u32,
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchWish {
+    /// A record of the first batch.
+    pub offset: i64,
+    /// No batch at or behind it (exclusive: high watermark or last stable offset).
+    pub end_offset: i64,
+    /// Bound of the result in bytes.
+    pub bytes_max: u32,
+    /// The first batch comes however large it is (Kafka's "at least one message").
+    pub at_least_one: bool,
+    /// Where the batch of `offset` begins, when an earlier read has told; must be right.
+    pub position: Option<u32>,
+}
+
+impl BatchWish {
+    /// At least one batch from the one that holds `offset`, below `end_offset` (exclusive).
+    pub fn new(offset: i64, bytes_max: u32, end_offset: i64) -> Self {
+        Self {
+            offset,
+            end_offset,
+            bytes_max,
+            at_least_one: true,
+            position: None,
+        }
+    }
 }
 
 /// A view of a segment up to the end that it had when the view was made.
@@ -76,23 +106,16 @@ impl<D: Disk> SegmentReader<D> {
         self.source.read_range(start, end).await
     }
 
-    /// Reads whole batches from the one that holds `offset` (or the first behind a compaction gap).
+    /// Reads whole batches from the one that holds the offset (or the first behind a compaction
+    /// gap).
     ///
-    /// `bytes_max` bounds the result, but the first batch comes however large it is (Kafka's "at
-    /// least one message"). No batch at or behind `end_offset` (exclusive: high watermark or last
-    /// stable offset) is returned. `None` when no such batch is in this segment: go on with the
-    /// next one.
+    /// `None` when no such batch is in this segment: go on with the next one.
     ///
     /// # Errors
     /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`] when headers do not parse.
-    pub async fn read_batches(
-        &self,
-        offset: i64,
-        bytes_max: u32,
-        end_offset: i64,
-    ) -> Result<Option<ReadBatches>, SegmentError> {
+    pub async fn read_batches(&self, wish: BatchWish) -> Result<Option<ReadBatches>, SegmentError> {
         loop {
-            match self.try_read_batches(offset, bytes_max, end_offset).await {
+            match self.try_read_batches(wish).await {
                 Err(WalkError::BadIndex) => self.rebuild_index().await?,
                 Err(WalkError::Segment(error)) => return Err(error),
                 Ok(found) => return Ok(found),
@@ -177,30 +200,49 @@ impl<D: Disk> SegmentReader<D> {
         }))
     }
 
-    async fn try_read_batches(
-        &self,
-        offset: i64,
-        bytes_max: u32,
-        end_offset: i64,
-    ) -> Result<Option<ReadBatches>, WalkError> {
-        let entry = self.index.borrow().lookup(offset);
+    async fn try_read_batches(&self, wish: BatchWish) -> Result<Option<ReadBatches>, WalkError> {
+        if let Some(position) = wish.position {
+            return Ok(self.read_exactly(position, wish).await?);
+        }
+        if wish.bytes_max >= READ_EXACT_BYTES_MIN {
+            let Some((position, _header)) = self.try_lookup(wish.offset).await? else {
+                return Ok(None);
+            };
+            return Ok(self.read_exactly(position, wish).await?);
+        }
+        let entry = self.index.borrow().lookup(wish.offset);
         let mut from = entry.map_or(0, |entry| entry.position);
-        let read_max = bytes_max.saturating_add(SEARCH_WINDOW_BYTES);
+        let read_max = wish.bytes_max.saturating_add(SEARCH_WINDOW_BYTES);
         while from < self.end_position {
             let bytes = self.read(from, read_max).await?;
             if let Some(entry) = entry.filter(|entry| entry.position == from) {
                 self.check_entry(entry, BatchHeader::decode(&bytes).ok())?;
             }
-            match self.skip_to(&bytes, from, offset)? {
-                Skipped::Found(_, header) if header.base_offset >= end_offset => return Ok(None),
-                Skipped::Found(start, _) => {
-                    let bounds = (bytes_max, end_offset);
-                    return Ok(self.take_batches(bytes, from, start, bounds).await?);
+            match self.skip_to(&bytes, from, wish.offset)? {
+                Skipped::Found(start) => {
+                    return Ok(self.take_batches(bytes, from, start, wish).await?);
                 }
                 Skipped::Beyond(position) => from = position,
             }
         }
         Ok(None)
+    }
+
+    /// Reads from a position where a batch begins.
+    async fn read_exactly(
+        &self,
+        position: u32,
+        wish: BatchWish,
+    ) -> Result<Option<ReadBatches>, SegmentError> {
+        if position >= self.end_position {
+            return Ok(None);
+        }
+        let bytes_max = wish.bytes_max.max(SEARCH_WINDOW_BYTES);
+        let bytes = self.read(position, bytes_max).await?;
+        match self.skip_to(&bytes, position, wish.offset)? {
+            Skipped::Found(start) => self.take_batches(bytes, position, start, wish).await,
+            Skipped::Beyond(_) => Ok(None),
+        }
     }
 
     async fn try_lookup(&self, offset: i64) -> Result<Option<(u32, BatchHeader)>, WalkError> {
@@ -359,7 +401,7 @@ impl<D: Disk> SegmentReader<D> {
                 return Err(self.source.corrupt(position, expected, got));
             }
             if header.last_offset() >= offset {
-                return Ok(Skipped::Found(at, header));
+                return Ok(Skipped::Found(at));
             }
             at += header.size_bytes;
         }
@@ -370,19 +412,27 @@ impl<D: Disk> SegmentReader<D> {
         bytes: Bytes,
         from: u32,
         start: usize,
-        (bytes_max, end_offset): (u32, i64),
+        wish: BatchWish,
     ) -> Result<Option<ReadBatches>, SegmentError> {
         let position = offset_position(from, start);
-        let mut taken = WholeBatches::take(bytes.get(start..), bytes_max as usize, end_offset);
-        if taken.length > 0 {
+        let found = bytes.get(start..);
+        let taken = WholeBatches::take(found, wish.bytes_max as usize, wish.end_offset);
+        if taken.base_offset >= wish.end_offset {
+            return Ok(None);
+        }
+        let fits = taken.length > 0 && taken.length <= wish.bytes_max as usize;
+        if fits || taken.length > 0 && wish.at_least_one {
             let bytes = bytes.slice(start..start + taken.length);
             return Ok(Some(taken.into_read(bytes, position)));
+        }
+        if !wish.at_least_one {
+            return Ok(Some(taken.into_nothing(position)));
         }
         let end = position
             .saturating_add(taken.first_size_bytes)
             .min(self.end_position);
         let bytes = self.source.read_range(position, end).await?;
-        taken = WholeBatches::take(Some(&bytes), 0, end_offset);
+        let taken = WholeBatches::take(Some(&bytes), 0, wish.end_offset);
         Ok((taken.length > 0).then(|| taken.into_read(bytes, position)))
     }
 }
@@ -412,7 +462,7 @@ impl From<SegmentError> for WalkError {
 
 enum Skipped {
     /// Index into the bytes of the batch that was looked for.
-    Found(usize, BatchHeader),
+    Found(usize),
     /// The bytes ended first; the next batch starts at this position.
     Beyond(u32),
 }
@@ -426,6 +476,8 @@ pub(crate) struct WholeBatches {
     pub(crate) first_size_bytes: u32,
     pub(crate) base_offset: i64,
     pub(crate) next_offset: i64,
+    /// Size of the batch behind them, 0 when its header is not there.
+    next_batch_bytes: u32,
 }
 
 impl WholeBatches {
@@ -442,6 +494,7 @@ impl WholeBatches {
             let length = taken.length.saturating_add(header.size_bytes);
             let too_much = length > bytes_max && taken.length > 0;
             if length > bytes.len() || too_much || header.base_offset >= end_offset {
+                taken.next_batch_bytes = u32::try_from(header.size_bytes).unwrap_or(u32::MAX);
                 break;
             }
             taken.length = length;
@@ -468,6 +521,18 @@ impl WholeBatches {
             position,
             base_offset: self.base_offset,
             next_offset: self.next_offset,
+            next_batch_bytes: self.next_batch_bytes,
+        }
+    }
+
+    /// The first batch is too large to come.
+    fn into_nothing(self, position: u32) -> ReadBatches {
+        ReadBatches {
+            bytes: Bytes::new(),
+            position,
+            base_offset: self.base_offset,
+            next_offset: self.base_offset,
+            next_batch_bytes: self.first_size_bytes,
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use kafka_lite::record_batch::{BatchHeader, field};
 
 use crate::aligned_buffer::AlignedBuffer;
+use crate::buffer_pool;
 use crate::disk::{Disk, DiskError};
 use crate::error::Corrupt;
 use crate::segment::error::SegmentError;
@@ -60,7 +61,7 @@ impl<D: Disk> Source<D> {
         let aligned_start = u64::from(start) & !(block - 1);
         let aligned_end = u64::from(end).next_multiple_of(block);
         let length = u32::try_from(aligned_end - aligned_start).unwrap_or(u32::MAX);
-        let buffer = AlignedBuffer::with_capacity(length as usize);
+        let buffer = buffer_pool::take(length as usize);
         let (result, buffer) = self
             .disk
             .read(&self.file, aligned_start, buffer, length)
@@ -75,7 +76,7 @@ impl<D: Disk> Source<D> {
         }
         let from = usize::try_from(u64::from(start) - aligned_start).unwrap_or(0);
         let to = from + (end.saturating_sub(start)) as usize;
-        Ok(Bytes::from_owner(buffer).slice(from..to))
+        Ok(buffer_pool::freeze(buffer).slice(from..to))
     }
 
     /// A window of `capacity_bytes` that slides over the file.

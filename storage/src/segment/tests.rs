@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kafka_lite::record_batch::BatchView;
 
 use super::{
-    ClosedSegment, Durability, FileKind, KnownTail, Segment, SegmentError, SegmentOptions,
-    SegmentStore, StoreOptions, TailStop, file_path,
+    BatchWish, ClosedSegment, Durability, FileKind, KnownTail, Segment, SegmentError,
+    SegmentOptions, SegmentStore, StoreOptions, TailStop, file_path,
 };
 use crate::disk::DiskError;
 use crate::disk_budget::DiskBudget;
@@ -184,7 +184,7 @@ fn check_lookups(
             .find(|(_, header)| header.last_offset() >= offset)
             .unwrap();
         assert_eq!(block_on(reader.lookup(offset)).unwrap(), Some(*expected));
-        let read = block_on(reader.read_batches(offset, 1000, end))
+        let read = block_on(reader.read_batches(BatchWish::new(offset, 1000, end)))
             .unwrap()
             .unwrap();
         let start = expected.0 as usize;
@@ -200,7 +200,7 @@ fn check_lookups(
         assert!(read.bytes.len() <= 1000 || headers(&read.bytes).len() == 1);
     }
     assert_eq!(
-        block_on(reader.read_batches(end, 1000, i64::MAX)).unwrap(),
+        block_on(reader.read_batches(BatchWish::new(end, 1000, i64::MAX))).unwrap(),
         None
     );
     assert_eq!(block_on(reader.lookup(end)).unwrap(), None);
@@ -699,7 +699,7 @@ fn check_offsets(world: &World, closed: ClosedSegment, bytes: &[u8], random: &mu
             .iter()
             .find(|(_, header)| header.last_offset() >= offset)
             .unwrap();
-        let read = block_on(reader.read_batches(offset, 1, i64::MAX))
+        let read = block_on(reader.read_batches(BatchWish::new(offset, 1, i64::MAX)))
             .unwrap()
             .unwrap();
         assert_eq!(read.base_offset, expected.1.base_offset);
@@ -733,7 +733,7 @@ fn a_reader_sees_what_was_there_when_it_was_made() {
     for offset in [end, segment.next_offset() - 1] {
         assert_eq!(block_on(reader.lookup(offset)).unwrap(), None);
         assert_eq!(
-            block_on(reader.read_batches(offset, 100, i64::MAX)).unwrap(),
+            block_on(reader.read_batches(BatchWish::new(offset, 100, i64::MAX))).unwrap(),
             None
         );
     }

@@ -238,12 +238,14 @@ impl Fetch {
             .collect();
         let mut remote = Vec::new();
         let mut local = Vec::new();
-        for (owner, orders) in self.orders_by_shard() {
+        let by_shard = self.orders_by_shard();
+        // What one shard reads beyond its part would only be cut away again.
+        let max_bytes = self.max_bytes.div_ceil(by_shard.len().max(1));
+        for (owner, orders) in by_shard {
             if owner == self.shard.id() {
                 local = orders;
                 continue;
             }
-            let max_bytes = self.max_bytes;
             remote.push(self.shard.call_with(owner, move |remote, answer| {
                 let remote = Rc::clone(remote);
                 drop(monoio::spawn(async move {
@@ -252,7 +254,7 @@ impl Fetch {
                 }));
             }));
         }
-        let mut found = read::read_orders(&self.shard, &local, self.max_bytes).await;
+        let mut found = read::read_orders(&self.shard, &local, max_bytes).await;
         for answered in remote {
             found.extend(answered.await);
         }

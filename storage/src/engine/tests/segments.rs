@@ -453,3 +453,38 @@ fn a_full_disk_is_told_until_a_write_succeeds_and_is_tried_again_without_new_app
     assert!(harness.engine.has_room(15_000));
     assert!(log.failure().is_none());
 }
+
+#[test]
+fn a_reader_that_goes_on_reads_every_batch_once_and_none_that_does_not_fit() {
+    let disk = MemoryDisk::new();
+    let options = Options {
+        cache_bytes: 0,
+        ..Options::gateway(0)
+    };
+    let mut harness = Harness::open(&disk, options);
+    let log = new_log(&harness, 1);
+    for number in 0..20 {
+        append(&log, batch(1, 100_000, number));
+    }
+    harness.settle();
+    let read = |harness: &mut Harness, next: i64, bytes: usize, forced: bool| {
+        let log = log.clone();
+        let before = disk.read_count();
+        let pieces = harness.run(async move { log.read(next, 20, bytes, forced).await });
+        let bytes = pieces.unwrap().concat();
+        (bytes.len(), disk.read_count() - before)
+    };
+    let (one, _) = read(&mut harness, 0, 1, true);
+    // Two batches fit, the third is seen and left: one read each time.
+    for next in (4..20).step_by(2) {
+        let expected = if next == 4 { 2 } else { 1 };
+        assert_eq!(
+            read(&mut harness, next, one * 2 + 1_000, true),
+            (one * 2, expected),
+            "{next}"
+        );
+    }
+    // The size of the next batch is known: a read that cannot hold it does not touch the disk.
+    assert_eq!(read(&mut harness, 6, one - 1, false), (0, 0));
+    assert_eq!(read(&mut harness, 6, one - 1, true), (one, 1));
+}
