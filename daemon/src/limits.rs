@@ -170,3 +170,21 @@ pub const SCRUB_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// A wall clock before this time (2024-01-01, ms since 1970) was never set: nothing goes by time.
 pub const WALL_CLOCK_PLAUSIBLE_MS: i64 = 1_704_067_200_000;
+
+/// Read buffer of an MQTT connection in bytes while little arrives: a packet of a sensor.
+pub const MQTT_READ_BUFFER_IDLE_BYTES: usize = 256;
+
+/// Read buffer of a busy MQTT connection in bytes, and how much is read ahead of what can be taken:
+/// a client that waits for acknowledgements sends PINGREQ, which must be seen. Beyond it the socket
+/// is not read; a larger packet waits for memory first.
+pub const MQTT_READ_AHEAD_BYTES: usize = 16 * 1024;
+
+/// Bytes that wait for an MQTT client which does not read. Beyond it the connection closes.
+pub const MQTT_SEND_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of one batch of MQTT messages; the next message begins another one. A message may be
+/// larger alone.
+pub const MQTT_BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Memory counted per MQTT message in flight beside topic and payload, in bytes.
+pub const MQTT_MESSAGE_OVERHEAD_BYTES: u64 = 512;

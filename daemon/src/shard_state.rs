@@ -29,6 +29,7 @@ use crate::group_service::GroupService;
 use crate::health;
 use crate::housekeeping;
 use crate::limits::SMALL_MEMORY_BYTES;
+use crate::mqtt_server::MqttService;
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
 use crate::shard::Shard;
@@ -39,6 +40,7 @@ use crate::storage_metrics;
 pub(crate) struct ShardState {
     partitions: Rc<PartitionSet>,
     groups: Rc<GroupService>,
+    mqtt: Rc<MqttService>,
     fetch_sessions: RefCell<FetchSessions>,
     engine: OnceCell<LogEngine>,
     controller: OnceCell<Rc<Controller>>,
@@ -68,6 +70,7 @@ impl ShardState {
         Self {
             partitions: PartitionSet::new(shard),
             groups: GroupService::new(group_options(shard, &static_configs)),
+            mqtt: MqttService::new(shard.config()),
             fetch_sessions: RefCell::new(FetchSessions::new(sessions)),
             engine: OnceCell::new(),
             controller: OnceCell::new(),
@@ -114,6 +117,7 @@ impl ShardState {
         drop(monoio::spawn(
             Rc::clone(&state.groups).run_timers(Rc::clone(shard)),
         ));
+        state.mqtt.start(shard);
         storage_metrics::register(shard, state.engine());
         if !shard.config().storage_discard {
             housekeeping::start(shard);
@@ -409,6 +413,11 @@ impl ShardState {
     /// The groups of this shard.
     pub(crate) fn groups(&self) -> &Rc<GroupService> {
         &self.groups
+    }
+
+    /// The MQTT clients of this shard.
+    pub(crate) fn mqtt(&self) -> &Rc<MqttService> {
+        &self.mqtt
     }
 
     /// The fetch sessions of this shard's connections.

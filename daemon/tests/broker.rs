@@ -144,6 +144,8 @@ fn command(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Command
             "127.0.0.1:0",
             "--admin-listen",
             "127.0.0.1:0",
+            "--mqtt-listen",
+            "127.0.0.1:0",
         ])
         .args(flags)
         .envs(environment.iter().copied());
@@ -432,15 +434,14 @@ fn a_port_in_use_is_refused_before_anything_is_made() {
     let directory = Directory::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for flag in ["--kafka-listen", "--admin-listen"] {
+    let listeners = ["--kafka-listen", "--admin-listen", "--mqtt-listen"];
+    for flag in listeners {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command.arg("start").arg("--data-dir").arg(directory.data());
-        let other = if flag == "--kafka-listen" {
-            "--admin-listen"
-        } else {
-            "--kafka-listen"
-        };
-        command.args([flag, &address, other, "127.0.0.1:0"]);
+        for listener in listeners {
+            let free = "127.0.0.1:0";
+            command.args([listener, if listener == flag { &address } else { free }]);
+        }
         let output = command.output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");

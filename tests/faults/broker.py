@@ -33,6 +33,7 @@ class Broker:
         self.output = pathlib.Path(output)
         self.port = free_port()
         self.admin_port = free_port()
+        self.mqtt_port = free_port()
         self.flags = list(flags)
         self.process = None
 
@@ -45,7 +46,8 @@ class Broker:
         command = [
             sluice_binary(), "start", "--data-dir", str(self.data),
             "--kafka-listen", self.bootstrap,
-            "--admin-listen", f"127.0.0.1:{self.admin_port}", *self.flags,
+            "--admin-listen", f"127.0.0.1:{self.admin_port}",
+            "--mqtt-listen", f"127.0.0.1:{self.mqtt_port}", *self.flags,
         ]
         with open(self.output, "ab") as sink:
             self.process = subprocess.Popen(command, stdout=sink, stderr=sink)

@@ -14,15 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which workspace crates a crate may depend on. Packages below `tests/` may use all.
-const ARROWS: [(&str, &[&str]); 4] = [
+const ARROWS: [(&str, &[&str]); 5] = [
     ("kafka-lite", &[]),
     ("replication", &[]),
     ("storage", &["kafka-lite"]),
-    ("daemon", &["kafka-lite", "replication", "storage"]),
+    ("mqtt", &["kafka-lite"]),
+    ("daemon", &["kafka-lite", "mqtt", "replication", "storage"]),
 ];
 
 /// The crates that decide and do no I/O of their own.
-const CORES: [&str; 3] = ["kafka-lite", "storage", "replication"];
+const CORES: [&str; 4] = ["kafka-lite", "storage", "replication", "mqtt"];
 
 /// Names that are not used in the code of a core, each with what to use instead.
 const WORDS_IN_CORES: [(&str, &str); 6] = [

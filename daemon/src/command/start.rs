@@ -29,11 +29,12 @@ use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
 use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT};
 use crate::log;
+use crate::shard::acceptor::{self, Protocol};
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
 use crate::shard::mail::{MailReceiver, mailbox};
 use crate::shard::run::{self, ShardStart};
-use crate::shard::{Message, Process, ShardId, acceptor};
+use crate::shard::{Message, Process, ShardId};
 use crate::sys::memory as system_memory;
 use crate::sys::process::{self, StopSignals};
 
@@ -65,9 +66,15 @@ struct Prepared {
     sizes: Sizes,
     kafka: TcpListener,
     kafka_address: SocketAddr,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
     data: DataDirectory,
     abilities: Abilities,
+}
+
+/// What is listened on beside the Kafka API.
+struct Listeners {
+    mqtt: Option<TcpListener>,
+    admin: Option<TcpListener>,
 }
 
 /// Runs the broker until it is told to stop.
@@ -100,12 +107,12 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
         sizes,
         kafka,
         kafka_address,
-        admin,
+        listeners,
         data,
         ..
     } = prepared;
-    announce(&config, kafka_address, admin.as_ref(), driver, &sizes);
-    runtime.block_on(serve(control, kafka, admin, &signals, &process.failure))?;
+    announce(&config, kafka_address, &listeners, driver, &sizes);
+    runtime.block_on(serve(control, kafka, listeners, &signals, &process.failure))?;
     runtime
         .block_on(async { data.mark_clean() })
         .map_err(failure("mark the clean stop"))?;
@@ -122,11 +129,14 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
         .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;
     let kafka = bind("kafka.listen", &config.kafka_listen)?;
     let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
-    let admin = config
-        .admin_listen
-        .as_ref()
-        .map(|address| bind("admin.listen", address))
-        .transpose()?;
+    let bind_if_on = |key: &str, address: &Option<HostPort>| {
+        let address = address.as_ref();
+        address.map(|address| bind(key, address)).transpose()
+    };
+    let listeners = Listeners {
+        mqtt: bind_if_on("mqtt.listen", &config.mqtt_listen)?,
+        admin: bind_if_on("admin.listen", &config.admin_listen)?,
+    };
     let data = DataDirectory::open(&config.data_dir, config.node_id).map_err(usage)?;
     if config.memory_lock {
         system_memory::lock_all_memory().map_err(|error| {
@@ -146,7 +156,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
         sizes,
         kafka,
         kafka_address,
-        admin,
+        listeners,
         data,
         abilities,
     })
@@ -189,7 +199,8 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
         mailboxes.push(receiver.mailbox());
         ends.push(ShardEnds { id, receiver, bell });
     }
-    let fitting = ShardPlan::new(sizes.memory_bytes, sizes.shards).connections_max();
+    let plan = ShardPlan::new(sizes.memory_bytes, sizes.shards);
+    let of_all = |fitting: u64| fitting.saturating_mul(u64::from(sizes.shards));
     let process = Process {
         memory_bytes: sizes.memory_bytes,
         advertised: advertised(config, *kafka_address),
@@ -197,9 +208,13 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
         identity: data.identity().clone(),
         mailboxes,
         connections: ends.iter().map(|_| AtomicU32::new(0)).collect(),
+        mqtt_connections: ends.iter().map(|_| AtomicU32::new(0)).collect(),
         connections_max: config
             .max_connections
-            .unwrap_or_else(|| fitting.saturating_mul(u64::from(sizes.shards))),
+            .unwrap_or_else(|| of_all(plan.connections_max())),
+        mqtt_connections_max: config
+            .mqtt_connections_max
+            .unwrap_or_else(|| of_all(plan.mqtt_connections_max())),
         address_counts: Mutex::default(),
         failure: Failure::default(),
     };
@@ -255,16 +270,22 @@ fn start_shards(
 async fn serve(
     control: Control,
     kafka: TcpListener,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
     signals: &AsyncFd<StopSignals>,
     broken: &Failure,
 ) -> Result<(), NotStarted> {
     let accepting = control
-        .ask(0, move |shard| acceptor::start(shard, kafka))
+        .ask(0, move |shard| {
+            acceptor::start(shard, kafka, Protocol::Kafka)?;
+            match listeners.mqtt {
+                Some(mqtt) => acceptor::start(shard, mqtt, Protocol::Mqtt),
+                None => Ok(()),
+            }
+        })
         .await;
     match accepting {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(failure("kafka.listen")(error)),
+        Ok(Err(error)) => return Err(failure("kafka.listen or mqtt.listen")(error)),
         Err(no_answer) => {
             return Err(NotStarted {
                 line: no_answer.to_string(),
@@ -273,7 +294,7 @@ async fn serve(
         }
     }
     let control = Arc::new(control);
-    if let Some(listener) = admin {
+    if let Some(listener) = listeners.admin {
         admin::start(listener, Arc::clone(&control)).map_err(failure("admin.listen"))?;
     }
     let reason = wait_for_end(signals, broken)
@@ -333,7 +354,7 @@ async fn wait_for_signal(signals: &AsyncFd<StopSignals>) -> std::io::Result<()> 
 fn announce(
     config: &Config,
     kafka: SocketAddr,
-    admin: Option<&TcpListener>,
+    listeners: &Listeners,
     driver: FileDriver,
     sizes: &Sizes,
 ) {
@@ -343,7 +364,15 @@ fn announce(
         "Sluice {} is up.\n  Kafka   {kafka}\n",
         env!("CARGO_PKG_VERSION")
     );
-    if let Some(admin) = admin.and_then(|admin| admin.local_addr().ok()) {
+    let address = |listener: &Option<TcpListener>| {
+        let listener = listener.as_ref();
+        listener.and_then(|listener| listener.local_addr().ok())
+    };
+    let mqtt = address(&listeners.mqtt);
+    if let Some(mqtt) = mqtt {
+        text.push_str(&format!("  MQTT    {mqtt}\n"));
+    }
+    if let Some(admin) = address(&listeners.admin) {
         text.push_str(&format!("  Admin   http://{admin}/metrics\n"));
     }
     text.push_str(&format!(
@@ -353,6 +382,13 @@ fn announce(
         sizes.shards,
         sizes.memory_bytes.div_euclid(1_000_000),
     ));
+    if let Some(mqtt) = mqtt {
+        let (host, port) = (mqtt.ip(), mqtt.port());
+        text.push_str(&format!(
+            "  mosquitto_pub -h {host} -p {port} -q 1 -t boiler/temperature -m 21.5\n  \
+             kcat -b {kafka} -C -t mqtt -e -K ' '\n"
+        ));
+    }
     show(text);
 }
 

@@ -56,6 +56,16 @@ pub struct Config {
     pub kafka_listen: HostPort,
     /// `kafka.advertise`; `None` is where we listen.
     pub kafka_advertise: Option<HostPort>,
+    /// `mqtt.listen`; `None` is off.
+    pub mqtt_listen: Option<HostPort>,
+    /// `mqtt.rules`
+    pub mqtt_rules: mqtt::mapping::Mapping,
+    /// `mqtt.topics.max`
+    pub mqtt_topics_max: usize,
+    /// `mqtt.packet.max.bytes`
+    pub mqtt_packet_max_bytes: u32,
+    /// `mqtt.connections.max`; `None` chooses by memory.
+    pub mqtt_connections_max: Option<u64>,
     /// `admin.listen`; `None` is off.
     pub admin_listen: Option<HostPort>,
     /// `socket.request.max.bytes`

@@ -20,15 +20,26 @@ use tracing::{debug, warn};
 use super::{Process, Shard, ShardId};
 use crate::connection;
 use crate::limits::ACCEPT_PAUSE;
+use crate::mqtt_server;
 use crate::sys::socket;
 
 /// Open connections per client address; kept only where that number is limited.
 pub type AddressCounts = Mutex<BTreeMap<IpAddr, u32>>;
 
+/// What is spoken on a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The Kafka API.
+    Kafka,
+    /// MQTT.
+    Mqtt,
+}
+
 /// The place of one connection in all counts; gives it back when dropped.
 #[derive(Debug)]
 pub struct ConnectionTicket {
     process: Arc<Process>,
+    protocol: Protocol,
     shard: ShardId,
     counted_address: Option<IpAddr>,
 }
@@ -37,12 +48,12 @@ pub struct ConnectionTicket {
 ///
 /// # Errors
 /// What the system says when the listener cannot be given to the runtime.
-pub fn start(shard: &Rc<Shard>, listener: TcpListener) -> io::Result<()> {
+pub fn start(shard: &Rc<Shard>, listener: TcpListener, protocol: Protocol) -> io::Result<()> {
     listener.set_nonblocking(monoio::utils::is_legacy())?;
     let descriptor = listener.as_raw_fd();
     let listener = monoio::net::TcpListener::from_std(listener)?;
-    shard.set_listener(descriptor);
-    monoio::spawn(accept_all(Rc::clone(shard), listener));
+    shard.add_listener(descriptor);
+    monoio::spawn(accept_all(Rc::clone(shard), listener, protocol));
     Ok(())
 }
 
@@ -51,15 +62,19 @@ fn serve(shard: &Rc<Shard>, stream: TcpStream, ticket: ConnectionTicket) {
     let id = shard.next_connection_id();
     let shard = Rc::clone(shard);
     monoio::spawn(async move {
-        connection::serve(shard, stream, id).await;
+        match ticket.protocol {
+            Protocol::Kafka => connection::serve(shard, stream, id).await,
+            Protocol::Mqtt => mqtt_server::serve(shard, stream, id).await,
+        }
         drop(ticket);
     });
 }
 
-async fn accept_all(shard: Rc<Shard>, listener: monoio::net::TcpListener) {
+async fn accept_all(shard: Rc<Shard>, listener: monoio::net::TcpListener, protocol: Protocol) {
+    let descriptor = listener.as_raw_fd();
     while !shard.is_stopping() {
         match listener.accept().await {
-            Ok((stream, peer)) => place(&shard, stream, peer.ip()),
+            Ok((stream, peer)) => place(&shard, stream, peer.ip(), protocol),
             Err(_shut_down) if shard.is_stopping() => break,
             Err(error) => {
                 // Usually no descriptor is left; one becomes free when a connection ends.
@@ -68,13 +83,13 @@ async fn accept_all(shard: Rc<Shard>, listener: monoio::net::TcpListener) {
             }
         }
     }
-    shard.clear_listener();
+    shard.remove_listener(descriptor);
     drop(listener);
 }
 
 /// Gives an accepted socket to a shard, or closes it.
-fn place(shard: &Rc<Shard>, stream: TcpStream, address: IpAddr) {
-    let Some(ticket) = ConnectionTicket::issue(shard.process(), address) else {
+fn place(shard: &Rc<Shard>, stream: TcpStream, address: IpAddr, protocol: Protocol) {
+    let Some(ticket) = ConnectionTicket::issue(shard.process(), address, protocol) else {
         debug!(%address, "connection refused: too many");
         shard.metrics().count_connection_refused();
         return;
@@ -96,8 +111,8 @@ fn place(shard: &Rc<Shard>, stream: TcpStream, address: IpAddr) {
 
 impl ConnectionTicket {
     /// Counts a connection to the least loaded shard, or refuses it.
-    fn issue(process: &Arc<Process>, address: IpAddr) -> Option<Self> {
-        if process.connection_count() >= process.connections_max {
+    fn issue(process: &Arc<Process>, address: IpAddr, protocol: Protocol) -> Option<Self> {
+        if process.connection_count(protocol) >= process.connection_limit(protocol) {
             return None;
         }
         let per_address_max = process.config.max_connections_per_ip;
@@ -110,12 +125,14 @@ impl ConnectionTicket {
             }
             *count += 1;
         }
-        let shard = process.least_connected_shard();
-        if let Some(count) = process.connections.get(usize::from(shard)) {
+        let shard = process.least_connected_shard(protocol);
+        let counts = process.connections_of(protocol);
+        if let Some(count) = counts.get(usize::from(shard)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         Some(Self {
             process: Arc::clone(process),
+            protocol,
             shard,
             counted_address,
         })
@@ -124,7 +141,8 @@ impl ConnectionTicket {
 
 impl Drop for ConnectionTicket {
     fn drop(&mut self) {
-        if let Some(count) = self.process.connections.get(usize::from(self.shard)) {
+        let counts = self.process.connections_of(self.protocol);
+        if let Some(count) = counts.get(usize::from(self.shard)) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
         let Some(address) = self.counted_address else {

@@ -23,15 +23,16 @@ const FIXED_SHARD_BYTES: u64 = 6 * 1024 * 1024;
 const SHARD_BUDGETS_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// Share of each budget in per cent of a shard's part, with what happens when it is used up.
-const REQUESTS_PERCENT: u64 = 22; // sockets are not read
-const RESPONSES_PERCENT: u64 = 14; // fetches return less
-const APPEND_BUFFERS_PERCENT: u64 = 20; // buffers are written back early, produce waits
-const BATCH_CACHE_PERCENT: u64 = 12; // the oldest is evicted
-const INDEXES_PERCENT: u64 = 10; // closed segments' indexes are read from disk
+const REQUESTS_PERCENT: u64 = 18; // sockets are not read
+const RESPONSES_PERCENT: u64 = 11; // fetches return less
+const APPEND_BUFFERS_PERCENT: u64 = 17; // buffers are written back early, produce waits
+const BATCH_CACHE_PERCENT: u64 = 10; // the oldest is evicted
+const INDEXES_PERCENT: u64 = 8; // closed segments' indexes are read from disk
 const PARTITIONS_PERCENT: u64 = 10; // topic creation is refused
 const CONNECTIONS_PERCENT: u64 = 4; // new connections are refused
 const GROUPS_PERCENT: u64 = 3; // joining is refused
 const PRODUCERS_PERCENT: u64 = 2; // the least recently used producer id is forgotten
+const MQTT_PERCENT: u64 = 14; // new MQTT connections are refused
 const COMPACTION_PERCENT: u64 = 3; // the key map slides over the log in more rounds
 
 const _: () = assert!(
@@ -44,6 +45,7 @@ const _: () = assert!(
         + CONNECTIONS_PERCENT
         + GROUPS_PERCENT
         + PRODUCERS_PERCENT
+        + MQTT_PERCENT
         + COMPACTION_PERCENT
         == 100
 );
@@ -71,6 +73,8 @@ pub struct ShardPlan {
     pub groups_bytes: u64,
     /// Producer ids.
     pub producers_bytes: u64,
+    /// MQTT connections and their sessions.
+    pub mqtt_bytes: u64,
     /// The key map of compaction.
     pub compaction_bytes: u64,
 }
@@ -93,6 +97,7 @@ impl ShardPlan {
             connections_bytes: share(CONNECTIONS_PERCENT),
             groups_bytes: share(GROUPS_PERCENT),
             producers_bytes: share(PRODUCERS_PERCENT),
+            mqtt_bytes: share(MQTT_PERCENT),
             compaction_bytes: share(COMPACTION_PERCENT),
         }
     }
@@ -114,10 +119,18 @@ impl ShardPlan {
     pub fn connections_max(&self) -> u64 {
         self.connections_bytes.div_euclid(CONNECTION_BYTES)
     }
+
+    /// MQTT connections that fit their budget: [`MQTT_CONNECTION_BYTES`] each.
+    pub fn mqtt_connections_max(&self) -> u64 {
+        self.mqtt_bytes.div_euclid(MQTT_CONNECTION_BYTES)
+    }
 }
 
 /// Memory of one connection in bytes while nothing is in flight, tables included.
 pub const CONNECTION_BYTES: u64 = 8 * 1024;
+
+/// Memory of one MQTT connection in bytes while nothing is in flight, its session included.
+pub const MQTT_CONNECTION_BYTES: u64 = 2_800;
 
 /// The budgets of one shard.
 #[derive(Debug)]
@@ -183,6 +196,8 @@ mod tests {
         assert!(plan.requests_bytes >= 2 * 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.responses_bytes >= 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.connections_max() >= 500, "{}", plan.connections_max());
+        let mqtt = plan.mqtt_connections_max();
+        assert!(mqtt >= 5_000, "{mqtt}");
     }
 
     #[test]
@@ -210,6 +225,7 @@ mod tests {
                 + plan.connections_bytes
                 + plan.groups_bytes
                 + plan.producers_bytes
+                + plan.mqtt_bytes
                 + plan.compaction_bytes;
             assert!(sum * u64::from(shards) <= limit, "{shards}");
         }

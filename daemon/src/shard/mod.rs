@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use self::acceptor::AddressCounts;
+use self::acceptor::{AddressCounts, Protocol};
 use kafka_lite::catalog::{Applied, CatalogSnapshot};
 use kafka_lite::topic_config::ConfigMap;
 
@@ -67,12 +67,16 @@ pub struct Process {
     pub mailboxes: Vec<Arc<Mailbox<Message>>>,
     /// Open connections per shard, for the acceptor.
     pub connections: Vec<AtomicU32>,
+    /// Open MQTT connections per shard.
+    pub mqtt_connections: Vec<AtomicU32>,
     /// The address that clients are told to use.
     pub advertised: HostPort,
     /// Memory limit of the process in bytes.
     pub memory_bytes: u64,
     /// Connections that are open at once at most.
     pub connections_max: u64,
+    /// MQTT connections that are open at once at most.
+    pub mqtt_connections_max: u64,
     /// Open connections per client address, where that is limited.
     pub address_counts: AddressCounts,
     /// Why the process has to end, once it has.
@@ -97,7 +101,7 @@ pub struct Shard {
     collectors: RefCell<Vec<CollectorFunction>>,
     stopping: Cell<bool>,
     stop_begun: Notify,
-    listener: Cell<Option<RawFd>>,
+    listeners: RefCell<Vec<RawFd>>,
 }
 
 /// The way to one other shard.
@@ -152,7 +156,7 @@ impl Shard {
             collectors: RefCell::default(),
             stopping: Cell::new(false),
             stop_begun: Notify::default(),
-            listener: Cell::new(None),
+            listeners: RefCell::default(),
         })
     }
 
@@ -355,18 +359,19 @@ impl Shard {
     pub(crate) fn begin_stop(&self) {
         self.stopping.set(true);
         self.stop_begun.notify();
-        if let Some(descriptor) = self.listener.get() {
-            socket::shut_down(descriptor);
+        for descriptor in self.listeners.borrow().iter() {
+            socket::shut_down(*descriptor);
         }
     }
 
-    /// Remembers the listening socket as long as its task owns it.
-    fn set_listener(&self, descriptor: RawFd) {
-        self.listener.set(Some(descriptor));
+    /// Remembers a listening socket as long as its task owns it.
+    fn add_listener(&self, descriptor: RawFd) {
+        self.listeners.borrow_mut().push(descriptor);
     }
 
-    fn clear_listener(&self) {
-        self.listener.set(None);
+    fn remove_listener(&self, descriptor: RawFd) {
+        let mut listeners = self.listeners.borrow_mut();
+        listeners.retain(|other| *other != descriptor);
     }
 
     /// All numbers of this shard.
@@ -464,22 +469,38 @@ impl<T: Send + 'static> CallAnswer<T> {
 }
 
 impl Process {
-    /// The shard with the fewest connections.
-    pub fn least_connected_shard(&self) -> ShardId {
+    /// Open connections of a protocol, per shard.
+    pub fn connections_of(&self, protocol: Protocol) -> &[AtomicU32] {
+        match protocol {
+            Protocol::Kafka => &self.connections,
+            Protocol::Mqtt => &self.mqtt_connections,
+        }
+    }
+
+    /// The shard with the fewest connections of a protocol.
+    pub fn least_connected_shard(&self, protocol: Protocol) -> ShardId {
         let least = self
-            .connections
+            .connections_of(protocol)
             .iter()
             .enumerate()
             .min_by_key(|(_, count)| count.load(Ordering::Relaxed));
         least.map_or(0, |(shard, _)| ShardId::try_from(shard).unwrap_or(0))
     }
 
-    /// All open connections.
-    pub fn connection_count(&self) -> u64 {
-        self.connections
+    /// All open connections of a protocol.
+    pub fn connection_count(&self, protocol: Protocol) -> u64 {
+        self.connections_of(protocol)
             .iter()
             .map(|count| u64::from(count.load(Ordering::Relaxed)))
             .sum()
+    }
+
+    /// Connections of a protocol that may be open at once.
+    pub fn connection_limit(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Kafka => self.connections_max,
+            Protocol::Mqtt => self.mqtt_connections_max,
+        }
     }
 }
 

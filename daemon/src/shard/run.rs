@@ -197,10 +197,13 @@ pub async fn stop(shard: Rc<Shard>) {
     for connection in shard.connections() {
         connection.stop_reading();
     }
+    let mqtt = Rc::clone(shard.state().mqtt());
+    mqtt.begin_stop(&shard);
     let deadline = Instant::now() + STOP_DRAIN_TIMEOUT;
-    while !shard.connections().is_empty() && Instant::now() < deadline {
+    while (!shard.connections().is_empty() || !mqtt.is_empty()) && Instant::now() < deadline {
         monoio::time::sleep(Duration::from_millis(5)).await;
     }
+    mqtt.close_all(&shard);
     for connection in shard.connections() {
         connection.close("the broker stops");
     }

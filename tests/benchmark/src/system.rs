@@ -220,6 +220,7 @@ fn sluice_command(system: System, places: &Places, address: &str, data: &Path) -
     let mut command = Command::new(&places.sluice);
     command.args(["start", "--shards", "1", "--memory", &places.memory]);
     command.args(["--kafka-listen", address, "--admin-listen", "127.0.0.1:0"]);
+    command.args(["--mqtt-listen", "off"]);
     command.arg("--data-dir").arg(data);
     command.env("SLUICE_LOG_LEVEL", "error");
     let setting = match system {

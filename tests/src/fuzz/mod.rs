@@ -17,6 +17,7 @@
 )]
 
 mod image;
+pub mod mqtt_packets;
 pub mod mutate;
 pub mod record_batches;
 pub mod recovery;
@@ -37,7 +38,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "requests",
         check: requests::check,
@@ -61,6 +62,12 @@ pub const TARGETS: [Target; 4] = [
         check: recovery::check,
         corpus: recovery::corpus,
         input_bytes_max: 512,
+    },
+    Target {
+        name: "mqtt_packets",
+        check: mqtt_packets::check,
+        corpus: mqtt_packets::corpus,
+        input_bytes_max: 2 * 1024,
     },
 ];
 

@@ -1,0 +1,113 @@
+//! What MQTT counts on one shard.
+
+use std::cell::Cell;
+
+use mqtt::message::Qos;
+
+use super::MqttService;
+use crate::metrics::{Collector, Family, Kind};
+
+/// Counters of one shard.
+#[derive(Debug, Default)]
+pub(super) struct MqttMetrics {
+    opened: Cell<u64>,
+    closed: Cell<u64>,
+    publishes: [Cell<u64>; 3],
+    dropped: Cell<u64>,
+    refused: Cell<u64>,
+    /// Messages per rule; the last one is the catch-all.
+    rules: Vec<Cell<u64>>,
+}
+
+fn add(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl MqttMetrics {
+    /// Counters for so many rules.
+    pub(super) fn new(rules: usize) -> Self {
+        Self {
+            rules: vec![Cell::new(0); rules + 1],
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn count_opened(&self) {
+        add(&self.opened);
+    }
+
+    pub(super) fn count_closed(&self) {
+        add(&self.closed);
+    }
+
+    /// A message of this quality goes where this rule says.
+    pub(super) fn count_publish(&self, qos: Qos, rule: Option<usize>) {
+        if let Some(counter) = self.publishes.get(usize::from(qos.level())) {
+            add(counter);
+        }
+        let number = rule.unwrap_or(self.rules.len() - 1);
+        if let Some(counter) = self.rules.get(number) {
+            add(counter);
+        }
+    }
+
+    /// A message with QoS 0 found no memory.
+    pub(super) fn count_dropped(&self) {
+        add(&self.dropped);
+    }
+
+    /// Messages were not taken by the log.
+    pub(super) fn count_refused(&self) {
+        add(&self.refused);
+    }
+
+    pub(super) fn collect(&self, collector: &mut Collector, service: &MqttService) {
+        let open = self.opened.get() - self.closed.get();
+        collector.number(&CONNECTIONS, &[], open);
+        collector.number(&OPENED, &[], self.opened.get());
+        for (qos, counter) in ["0", "1", "2"].iter().zip(&self.publishes) {
+            collector.number(&PUBLISHES, &[("qos", qos)], counter.get());
+        }
+        collector.number(&DROPPED, &[], self.dropped.get());
+        collector.number(&REFUSED, &[], self.refused.get());
+        let rules = service
+            .mapping
+            .rules()
+            .iter()
+            .map(mqtt::mapping::Rule::text);
+        for (rule, counter) in rules.chain(["catch-all"]).zip(&self.rules) {
+            collector.number(&RULES, &[("rule", rule)], counter.get());
+        }
+    }
+}
+
+static CONNECTIONS: Family = Family {
+    name: "sluice_mqtt_connections",
+    help: "MQTT connections that are open.",
+    kind: Kind::Gauge,
+};
+static OPENED: Family = Family {
+    name: "sluice_mqtt_connections_opened_total",
+    help: "MQTT connections that were accepted.",
+    kind: Kind::Counter,
+};
+static PUBLISHES: Family = Family {
+    name: "sluice_mqtt_publishes_total",
+    help: "Messages that MQTT clients published and that went to the log.",
+    kind: Kind::Counter,
+};
+static DROPPED: Family = Family {
+    name: "sluice_mqtt_publishes_dropped_total",
+    help: "Messages with QoS 0 that found no memory.",
+    kind: Kind::Counter,
+};
+static REFUSED: Family = Family {
+    name: "sluice_mqtt_publishes_refused_total",
+    help: "Batches of messages that the log did not take.",
+    kind: Kind::Counter,
+};
+static RULES: Family = Family {
+    name: "sluice_mqtt_rule_messages_total",
+    help: "Messages that went where a rule says.",
+    kind: Kind::Counter,
+};

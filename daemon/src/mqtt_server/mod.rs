@@ -1,0 +1,130 @@
+//! The MQTT listener: sensors publish straight into the log.
+//!
+//! What it is        sockets, memory and appends around `mqtt::connection::Connection`. A
+//!                   connection lives on one shard; the session of a client identifier has one
+//!                   owner shard, which knows who is connected.
+//! What it is not    a rule of MQTT, nor of the mapping.
+//! Invariants        1. a PUBACK or PUBREC follows the commit of its message, through the same
+//!                      `Partition::append` as a produced batch.
+//!                   2. a client identifier has at most one connection: the next one waits until
+//!                      the one before is closed.
+//! Source            docs/decisions/2026-11-24-mqtt.md, docs/mqtt.md.
+//! Reading order     [`reader`], [`connection`], [`publish`], [`registry`].
+
+mod append;
+mod connection;
+mod metrics;
+mod open;
+mod publish;
+mod reader;
+mod registry;
+mod sender;
+mod timers;
+mod topics;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mqtt::connection::ConnectionOptions;
+use mqtt::mapping::Mapping;
+use mqtt::message::Qos;
+use mqtt::reason::ReasonCode;
+
+use self::connection::MqttConnection;
+use self::metrics::MqttMetrics;
+use self::registry::Registry;
+use self::timers::Timers;
+use crate::config::Config;
+use crate::connection::ConnectionId;
+use crate::shard::Shard;
+use storage::disk::Clock as _;
+
+pub(crate) use self::reader::serve;
+
+/// What MQTT keeps on one shard.
+pub(crate) struct MqttService {
+    mapping: Mapping,
+    options: ConnectionOptions,
+    connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
+    registry: RefCell<Registry>,
+    timers: Timers,
+    metrics: MqttMetrics,
+    stopping: Cell<bool>,
+}
+
+impl MqttService {
+    /// A service without clients.
+    pub(crate) fn new(config: &Config) -> Rc<Self> {
+        let packet_bytes_max = usize::try_from(config.mqtt_packet_max_bytes).unwrap_or(usize::MAX);
+        Rc::new(Self {
+            mapping: config.mqtt_rules.clone(),
+            options: ConnectionOptions {
+                packet_bytes_max,
+                keep_alive_seconds_max: 0,
+                qos_max: Qos::AtLeastOnce,
+            },
+            connections: RefCell::default(),
+            registry: RefCell::default(),
+            timers: Timers::default(),
+            metrics: MqttMetrics::new(config.mqtt_rules.rules().len()),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Starts what runs for all connections.
+    pub(crate) fn start(self: &Rc<Self>, shard: &Rc<Shard>) {
+        if shard.config().mqtt_listen.is_none() {
+            return;
+        }
+        drop(monoio::spawn(timers::run(Rc::clone(shard))));
+        let service = Rc::clone(self);
+        shard.register_collector(move |collector| service.metrics.collect(collector, &service));
+    }
+
+    /// No packet is taken any more; what was taken is still acknowledged.
+    pub(crate) fn begin_stop(&self, shard: &Rc<Shard>) {
+        self.stopping.set(true);
+        for connection in self.connections() {
+            connection.end_when_idle(shard);
+        }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn close_all(&self, shard: &Rc<Shard>) {
+        for connection in self.connections() {
+            connection.end(shard, ReasonCode::ServerShuttingDown);
+        }
+    }
+
+    /// Whether no client is connected to this shard.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
+    }
+
+    fn connections(&self) -> Vec<Rc<MqttConnection>> {
+        self.connections.borrow().values().cloned().collect()
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<Rc<MqttConnection>> {
+        self.connections.borrow().get(&id).cloned()
+    }
+
+    fn add(&self, connection: &Rc<MqttConnection>) {
+        self.metrics.count_opened();
+        let connection = Rc::clone(connection);
+        self.connections
+            .borrow_mut()
+            .insert(connection.id(), connection);
+    }
+
+    fn remove(&self, connection: &MqttConnection) {
+        self.metrics.count_closed();
+        self.connections.borrow_mut().remove(&connection.id());
+    }
+}
+
+/// Time of the shard's clock in ms.
+fn now_ms(shard: &Shard) -> u64 {
+    u64::try_from(shard.clock().now().as_millis()).unwrap_or(u64::MAX)
+}

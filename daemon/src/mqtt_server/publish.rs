@@ -1,0 +1,302 @@
+//! Publishes of one connection on their way into the log.
+//!
+//! What it is        the publishes that are ready in one read become one batch per partition. A
+//!                   publish whose topic has to be made, or whose memory is not there, waits, and
+//!                   everything behind it does.
+//! Invariants        1. messages of one connection to one partition keep their order.
+//!                   2. memory is reserved from the requests budget before a batch is built, and
+//!                      goes back when its outcome is known.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_lite::error_code::ErrorCode;
+use kafka_lite::record_batch::{BatchBuilder, BatchOptions, RecordHeader};
+use mqtt::connection::Output;
+use mqtt::inbound::PublishToken;
+use mqtt::mapping::{Mapping, Target};
+use mqtt::message::Message;
+use mqtt::reason::ReasonCode;
+use mqtt::record::Headers;
+use tracing::warn;
+
+use super::append::{Place, append};
+use super::connection::MqttConnection;
+use super::topics::{self, Found};
+use crate::limits::{MQTT_BATCH_BYTES_MAX, MQTT_MESSAGE_OVERHEAD_BYTES};
+use crate::partition::AppendFault;
+use crate::shard::Shard;
+use crate::shard::memory_budget::Reservation;
+
+/// Whether a publish was taken.
+pub(super) enum Taken {
+    /// It is on its way, or dropped.
+    Yes,
+    /// It is given back, to be tried again.
+    MustWait(Output),
+}
+
+/// Publishes that are ready, by partition.
+pub(super) struct PublishBatch {
+    now_ms: i64,
+    groups: Vec<Group>,
+}
+
+/// The messages to one partition.
+struct Group {
+    place: Place,
+    builder: BatchBuilder,
+    tokens: Vec<PublishToken>,
+    memory: Vec<Reservation>,
+}
+
+impl PublishBatch {
+    pub(super) fn new(shard: &Shard) -> Self {
+        Self {
+            now_ms: shard.wall_clock_ms(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Takes a publish of the core.
+    pub(super) fn take(
+        &mut self,
+        shard: &Rc<Shard>,
+        connection: &Rc<MqttConnection>,
+        output: Output,
+    ) -> Taken {
+        let Output::Publish { token, message, .. } = &output else {
+            return Taken::Yes;
+        };
+        let service = shard.state().mqtt();
+        let client_id = connection.client_id();
+        let mut target = service.mapping.target(&message.topic, &client_id);
+        let mut found = topics::find(shard, &target.topic, target.key.as_bytes());
+        if found == Found::Refused || connection.falls_back.replace(false) {
+            target = Mapping::catch_all(&message.topic);
+            found = topics::find(shard, &target.topic, target.key.as_bytes());
+        }
+        let place = match found {
+            Found::Place(place) => place,
+            Found::Missing => {
+                make_topic(shard, connection, target.topic);
+                return Taken::MustWait(output);
+            }
+            Found::Refused => {
+                self.refuse(shard, connection, *token);
+                return Taken::Yes;
+            }
+        };
+        let Some(memory) = self.reserve(shard, connection, message, token.is_some()) else {
+            if token.is_some() {
+                return Taken::MustWait(output);
+            }
+            // At most once: dropped under load, and counted.
+            service.metrics.count_dropped();
+            return Taken::Yes;
+        };
+        service.metrics.count_publish(message.qos, target.rule);
+        let record = OwnRecord::new(shard, place, message, &target, &client_id);
+        self.add(shard, connection, place, &record, (*token, memory));
+        Taken::Yes
+    }
+
+    /// Reserves memory for a message; if there is none and it may wait, asks to be tried again.
+    fn reserve(
+        &self,
+        shard: &Rc<Shard>,
+        connection: &Rc<MqttConnection>,
+        message: &Message,
+        may_wait: bool,
+    ) -> Option<Reservation> {
+        let granted = connection.granted.take();
+        if granted.is_some() {
+            return granted;
+        }
+        let length = message.topic.len() + message.payload.len();
+        let bytes = u64::try_from(length).unwrap_or(u64::MAX) + MQTT_MESSAGE_OVERHEAD_BYTES;
+        let budget = Rc::clone(&shard.budgets().requests);
+        let memory = budget.try_reserve(bytes);
+        if memory.is_none() && may_wait {
+            connection.wait();
+            let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
+            drop(monoio::spawn(async move {
+                let memory = budget.reserve(bytes).await;
+                if !connection.is_closed() {
+                    *connection.granted.borrow_mut() = Some(memory);
+                    connection.go_on(&shard);
+                }
+            }));
+        }
+        memory
+    }
+
+    fn add(
+        &mut self,
+        shard: &Rc<Shard>,
+        connection: &Rc<MqttConnection>,
+        place: Place,
+        record: &OwnRecord,
+        (token, memory): (Option<PublishToken>, Reservation),
+    ) {
+        let is_full = |group: &Group| {
+            group.builder.uncompressed_bytes() + record.size_bytes() > MQTT_BATCH_BYTES_MAX
+        };
+        let mut number = self.groups.iter().position(|group| group.place == place);
+        if let Some(full) = number.filter(|number| self.groups.get(*number).is_some_and(is_full)) {
+            let group = self.groups.swap_remove(full);
+            send_group(shard, connection, group);
+            number = None;
+        }
+        let number = number.unwrap_or(self.groups.len());
+        if number == self.groups.len() {
+            self.groups.push(Group {
+                place,
+                builder: BatchBuilder::new(BatchOptions::default()),
+                tokens: Vec::new(),
+                memory: Vec::new(),
+            });
+        }
+        let Some(group) = self.groups.get_mut(number) else {
+            return;
+        };
+        group.tokens.extend(token);
+        group.memory.push(memory);
+        if let Err(error) = record.append_to(&mut group.builder, self.now_ms) {
+            // A packet has less than a batch can say.
+            warn!(%error, "an MQTT message fits no record");
+        }
+    }
+
+    fn refuse(
+        &self,
+        shard: &Rc<Shard>,
+        connection: &Rc<MqttConnection>,
+        token: Option<PublishToken>,
+    ) {
+        shard.state().mqtt().metrics.count_refused();
+        if let Some(token) = token {
+            connection.handle_published(shard, &[token], ReasonCode::QuotaExceeded);
+        }
+    }
+
+    /// Appends what was taken.
+    pub(super) fn send(self, shard: &Rc<Shard>, connection: &Rc<MqttConnection>) {
+        for group in self.groups {
+            send_group(shard, connection, group);
+        }
+    }
+}
+
+fn send_group(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, group: Group) {
+    let Group {
+        place,
+        builder,
+        tokens,
+        memory,
+    } = group;
+    let (home, connection) = (Rc::clone(shard), Rc::clone(connection));
+    let finish = move |outcome: ReasonCode| {
+        drop(memory);
+        if outcome.is_error() {
+            home.state().mqtt().metrics.count_refused();
+        }
+        if !tokens.is_empty() {
+            connection.handle_published(&home, &tokens, outcome);
+        }
+    };
+    match builder.finish() {
+        Ok(batch) => append(shard, place, Bytes::from(batch), move |result| {
+            finish(result.map_or_else(|fault| reason_of(&fault), |_| ReasonCode::Success));
+        }),
+        Err(error) => {
+            warn!(%error, "a batch of MQTT messages cannot be built");
+            finish(ReasonCode::ImplementationSpecific);
+        }
+    }
+}
+
+/// What a client is told of a batch that the log did not take.
+fn reason_of(fault: &AppendFault) -> ReasonCode {
+    let is_quota = matches!(
+        fault.error,
+        ErrorCode::KafkaStorageError | ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
+    );
+    if is_quota {
+        ReasonCode::QuotaExceeded
+    } else {
+        ReasonCode::ImplementationSpecific
+    }
+}
+
+/// Makes a topic and goes on; what cannot be made goes to the catch-all.
+fn make_topic(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, name: String) {
+    connection.wait();
+    let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
+    drop(monoio::spawn(async move {
+        if let Err(code) = topics::make(&shard, name.clone()).await {
+            warn!(
+                topic = name,
+                ?code,
+                "a topic for MQTT messages cannot be made"
+            );
+            connection.falls_back.set(true);
+            if name == mqtt::mapping::CATCH_ALL_TOPIC {
+                connection.end(&shard, ReasonCode::QuotaExceeded);
+                return;
+            }
+        }
+        connection.go_on(&shard);
+    }));
+}
+
+/// A message in the form of a record.
+pub(super) struct OwnRecord {
+    key: String,
+    value: Option<Bytes>,
+    headers: Headers,
+}
+
+impl OwnRecord {
+    fn new(
+        shard: &Rc<Shard>,
+        place: Place,
+        message: &Message,
+        target: &Target,
+        client_id: &str,
+    ) -> Self {
+        let mut headers = Headers::of(message, client_id);
+        for (name, value) in &target.headers {
+            headers.put(name.as_bytes(), value.as_bytes());
+        }
+        let deletes = message.payload.is_empty() && topics::is_compacted(shard, place.topic_id);
+        Self {
+            key: target.key.clone(),
+            value: (!deletes).then(|| message.payload.clone()),
+            headers,
+        }
+    }
+
+    /// Bytes of the record, roughly.
+    fn size_bytes(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers: usize = headers
+            .map(|one| one.key.len() + one.value.map_or(0, <[u8]>::len) + 4)
+            .sum();
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + headers + 32
+    }
+
+    fn append_to(
+        &self,
+        builder: &mut BatchBuilder,
+        now_ms: i64,
+    ) -> Result<(), kafka_lite::record_batch::BuildError> {
+        let headers: Vec<RecordHeader<'_>> = self.headers.iter().collect();
+        builder.append(
+            now_ms,
+            Some(self.key.as_bytes()),
+            self.value.as_deref(),
+            &headers,
+        )
+    }
+}

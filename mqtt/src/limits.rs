@@ -1,0 +1,53 @@
+//! Every bound of MQTT: unit, reason, and what happens when it is reached.
+
+/// Bytes of a packet before the session is open: a CONNECT with its will. More: the connection
+/// closes.
+pub const CONNECT_BYTES_MAX: usize = 8 * 1024;
+
+/// Default of the largest packet in bytes after CONNECT. Announced to MQTT 5 clients; a larger one
+/// closes the connection.
+pub const PACKET_BYTES_MAX_DEFAULT: usize = 256 * 1024;
+
+/// Bytes of a topic name or filter. Longer: the connection closes (publish) or the filter is
+/// refused.
+pub const TOPIC_BYTES_MAX: usize = 512;
+
+/// Levels of a topic name or filter; bounds the depth of the subscription tree. As for its bytes.
+pub const TOPIC_LEVELS_MAX: usize = 32;
+
+/// Bytes of a client identifier. Longer: CONNACK 0x85 or 0x02.
+pub const CLIENT_ID_BYTES_MAX: usize = 256;
+
+/// User properties of one packet: a packet may name thousands in few bytes. More: the connection
+/// closes.
+pub const USER_PROPERTIES_MAX: usize = 64;
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE. More: the connection closes.
+pub const FILTERS_PER_PACKET_MAX: usize = 128;
+
+/// Publishes of one client that are not acknowledged: announced as Receive Maximum. Beyond it an
+/// MQTT 5 client is disconnected (0x93); an older one is not read.
+pub const RECEIVE_MAXIMUM: u16 = 64;
+
+/// Identifiers of one client between PUBREC and PUBREL. Receive Maximum bounds it with MQTT 5; an
+/// older client that goes beyond is disconnected.
+pub const RECEIVED_IDS_MAX: usize = 256;
+
+/// Topic aliases of one connection, each up to [`TOPIC_BYTES_MAX`]. A higher one: 0x94.
+pub const TOPIC_ALIAS_MAX: u16 = 8;
+
+/// Acknowledged packet identifiers remembered per connection, so that a client that resends while
+/// the acknowledgement is on its way appends nothing twice. Older ones are forgotten.
+pub const ACKNOWLEDGED_IDS_KEPT: usize = 32;
+
+/// Time in ms from the connection to its CONNECT. Then it closes.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+/// Rules of a mapping; each publish may try all of them. More are refused at start.
+pub const RULES_MAX: usize = 256;
+
+/// Headers that one rule adds.
+pub const RULE_HEADERS_MAX: usize = 16;
+
+const _: () = assert!(RECEIVE_MAXIMUM as usize <= RECEIVED_IDS_MAX);
+const _: () = assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX_DEFAULT);
