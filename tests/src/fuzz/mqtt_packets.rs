@@ -108,15 +108,10 @@ fn commit(
 /// Streams of a client: each version, each packet.
 pub fn corpus() -> Vec<Vec<u8>> {
     let connect = |name: &[u8], level: u8, properties: &[u8]| {
-        let body = [
-            &[0, name.len() as u8],
-            name,
-            &[level, 2, 0, 9],
-            properties,
-            &[0, 1, b'c'],
-        ];
-        let body = body.concat();
-        [&[0x10, body.len() as u8][..], &body].concat()
+        let length = u8::try_from(name.len()).unwrap();
+        let head = [&[0, length], name, &[level, 2, 0, 9]].concat();
+        let body = [&head[..], properties, &[0, 1, b'c']].concat();
+        [&[0x10, u8::try_from(body.len()).unwrap()][..], &body].concat()
     };
     let old = connect(b"MQTT", 4, &[]);
     let oldest = connect(b"MQIsdp", 3, &[]);
