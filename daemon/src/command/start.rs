@@ -25,6 +25,7 @@ use crate::config::check::check_memory;
 use crate::config::load::{self, Flags};
 use crate::config::{Config, HostPort, memory};
 use crate::data_directory::DataDirectory;
+use crate::io::device::Device;
 use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
 use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT};
@@ -122,7 +123,7 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
 
 /// Everything that can be refused before anything is started.
 fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
-    let config = load::load(flags, utf8_environment()).map_err(usage)?;
+    let mut config = load::load(flags, utf8_environment()).map_err(usage)?;
     log::start(&config);
     let sizes = choose_sizes(&config);
     check_memory(&config, sizes.memory_bytes, sizes.shards)
@@ -147,6 +148,8 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
     }
     let abilities = probe::probe(data.path(), config.storage_direct_io)
         .map_err(|error| usage(format!("data directory {}: {error}", data.path().display())))?;
+    let device = Device::of(data.path()).map_err(failure("data directory"))?;
+    choose_by_device(&mut config, device);
     if !data.was_clean() {
         info!("the last stop was not clean; the logs are recovered");
     }
@@ -160,6 +163,18 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
         data,
         abilities,
     })
+}
+
+/// Settings that the operator leaves to the disk.
+fn choose_by_device(config: &mut Config, device: Device) {
+    config
+        .storage_commit_interval
+        .get_or_insert_with(|| device.commit_interval());
+    if config.segment_bytes_automatic {
+        let bytes = device.segment_bytes().to_string();
+        let configs = &mut config.broker_configs;
+        configs.insert("log.segment.bytes".into(), bytes.as_str().into());
+    }
 }
 
 fn choose_sizes(config: &Config) -> Sizes {

@@ -260,7 +260,7 @@ pub static KEYS: &[Key] = &[
         default: "auto",
         value: "MS",
         help: "Least time between two flushes of the journal, 0 to 1000: longer wears flash less and \
-               answers later; auto is 0",
+               answers later; auto is 5 on SD cards and eMMC, else 0",
         apply: |config, text| {
             let parsed = unless("auto", text, |text| number(text, 0, 1000));
             let interval = parsed.map(|ms| ms.map(Duration::from_millis));
@@ -316,7 +316,17 @@ pub static KEYS: &[Key] = &[
     broker_key!("log.retention.ms", "auto", "MS"),
     broker_key!("log.retention.bytes", "-1", "BYTES"),
     broker_key!("log.retention.check.interval.ms", "300000", "MS"),
-    broker_key!("log.segment.bytes", "16777216", "BYTES"),
+    Key {
+        name: "log.segment.bytes",
+        flag: None,
+        default: "auto",
+        value: "BYTES|auto",
+        help: "Kafka's log.segment.bytes; auto is 16777216 on disks below 64 GB, else 134217728",
+        apply: |config, text| {
+            config.segment_bytes_automatic = text == "auto";
+            set_broker_config(config, "log.segment.bytes", text)
+        },
+    },
     broker_key!("offsets.topic.num.partitions", "4", "N"),
     broker_key!("offsets.retention.minutes", "10080", "MINUTES"),
     broker_key!("group.initial.rebalance.delay.ms", "3000", "MS"),

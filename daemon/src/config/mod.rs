@@ -86,6 +86,8 @@ pub struct Config {
     pub storage_reserve_bytes: Option<u64>,
     /// `storage.scrub.interval.ms`; `None` is off.
     pub storage_scrub_interval: Option<Duration>,
+    /// `log.segment.bytes` was not chosen: the size of the disk decides.
+    pub segment_bytes_automatic: bool,
     /// `storage.discard`: acknowledge and keep nothing.
     pub storage_discard: bool,
     /// Kafka's broker configs, under Kafka's names.
