@@ -402,6 +402,15 @@ def test_the_first_batch_comes_whole_and_the_limits_hold_for_the_rest(wire, new_
     assert 1000 < len(part.records) <= 2500
 
 
+def test_a_fetch_that_can_hold_no_more_does_not_wait_for_more(wire, new_topic):
+    name, _ = new_topic()
+    for _ in range(3):
+        produce(wire, name, batch(b"x" * 1000))
+    # Waiting to the end would outlast the socket's patience.
+    (part,) = fetched(fetch(wire, [(name, 0, 0)], wait=60_000, min_bytes=1 << 20, max_bytes=2500))
+    assert 1000 < len(part.records) <= 2500
+
+
 @pytest.mark.parametrize("version", [7, 12, 13])
 def test_a_session_answers_only_what_changed(wire, new_topic, version):
     name, topic_id = new_topic(3)

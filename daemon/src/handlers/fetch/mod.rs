@@ -156,9 +156,10 @@ impl Fetch {
                 self.watch(&signal);
             }
             let reservation = self.reserve().await;
-            let reads = self.read_all().await;
+            let reads = self.read_all(reservation.bytes()).await;
             let is_last = !must_watch || reply.connection().is_closed();
-            if is_last || self.is_enough(&reads) || self.shard.is_stopping() {
+            let is_enough = self.is_enough(&reads, reservation.bytes());
+            if is_last || is_enough || self.shard.is_stopping() {
                 return answer::send(&self, reads, reservation, reply);
             }
             drop((reads, reservation));
@@ -181,10 +182,13 @@ impl Fetch {
         budget.reserve(wanted.min(budget.limit_bytes() >> 2)).await
     }
 
-    /// A fetch of nothing, as at the end of a session, has nothing to wait for.
-    fn is_enough(&self, reads: &[PartitionRead]) -> bool {
+    /// A fetch of nothing, as at the end of a session, has nothing to wait for. An answer that
+    /// holds half of what it may hold is full: whole batches do not fill it to the byte.
+    fn is_enough(&self, reads: &[PartitionRead], memory_bytes: u64) -> bool {
+        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let full_bytes = (self.max_bytes.min(memory_bytes) >> 1).max(1);
         let bytes: usize = reads.iter().map(PartitionRead::byte_count).sum();
-        bytes >= self.min_bytes
+        bytes >= self.min_bytes.min(full_bytes)
             || reads.is_empty()
             || reads.iter().any(|read| !read.error_code.is_none())
     }
@@ -229,8 +233,11 @@ impl Fetch {
         by_shard
     }
 
-    /// Reads every partition; the results stand in the order of the request.
-    async fn read_all(&self) -> Vec<PartitionRead> {
+    /// Reads every partition, in all no more than `memory_bytes` but the first batch whole; the
+    /// results stand in the order of the request.
+    async fn read_all(&self, memory_bytes: u64) -> Vec<PartitionRead> {
+        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let max_bytes = self.max_bytes.min(memory_bytes);
         let mut reads: Vec<PartitionRead> = self
             .orders
             .iter()
@@ -240,7 +247,7 @@ impl Fetch {
         let mut local = Vec::new();
         let by_shard = self.orders_by_shard();
         // What one shard reads beyond its part would only be cut away again.
-        let max_bytes = self.max_bytes.div_ceil(by_shard.len().max(1));
+        let shard_bytes = max_bytes.div_ceil(by_shard.len().max(1));
         for (owner, orders) in by_shard {
             if owner == self.shard.id() {
                 local = orders;
@@ -249,12 +256,12 @@ impl Fetch {
             remote.push(self.shard.call_with(owner, move |remote, answer| {
                 let remote = Rc::clone(remote);
                 drop(monoio::spawn(async move {
-                    let found = read::read_orders(&remote, &orders, max_bytes).await;
+                    let found = read::read_orders(&remote, &orders, shard_bytes).await;
                     answer.send(&remote, found);
                 }));
             }));
         }
-        let mut found = read::read_orders(&self.shard, &local, max_bytes).await;
+        let mut found = read::read_orders(&self.shard, &local, shard_bytes).await;
         for answered in remote {
             found.extend(answered.await);
         }
@@ -263,7 +270,7 @@ impl Fetch {
                 *slot = read;
             }
         }
-        read::cut_to(&mut reads, self.max_bytes);
+        read::cut_to(&mut reads, max_bytes);
         reads
     }
 
