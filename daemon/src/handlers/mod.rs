@@ -35,10 +35,12 @@
 //! * memory: the frame is reserved already (until the answer is written). A handler that builds a
 //!   large answer reserves from `shard.budgets().responses` first.
 
+mod acls;
 mod alter_configs;
 mod api_versions;
 mod cluster_view;
 mod config_resource;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod deadline;
@@ -57,9 +59,12 @@ mod group;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod sasl;
+mod transactions;
 
 use std::rc::Rc;
 
@@ -138,6 +143,17 @@ pub fn handle_request(shard: &Rc<Shard>, request: &RequestContext, reply: Reply)
         ApiKey::ListOffsets => list_offsets::handle(shard, request, reply),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(shard, request, reply),
         ApiKey::DeleteRecords => delete_records::handle(shard, request, reply),
+        ApiKey::ListPartitionReassignments => {
+            list_partition_reassignments::handle(request, reply);
+        }
+        ApiKey::SaslHandshake => sasl::handshake(request, reply),
+        ApiKey::SaslAuthenticate => sasl::authenticate(request, reply),
+        ApiKey::DescribeAcls => acls::describe(request, reply),
+        ApiKey::CreateAcls => acls::create(request, reply),
+        ApiKey::DeleteAcls => acls::delete(request, reply),
+        ApiKey::ConsumerGroupHeartbeat => consumer_group_heartbeat::handle(request, reply),
+        ApiKey::ListTransactions => transactions::list(request, reply),
+        ApiKey::DescribeTransactions => transactions::describe(request, reply),
     }
 }
 

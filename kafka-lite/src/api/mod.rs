@@ -394,6 +394,9 @@ apis! {
     16 ListGroups list_groups
         list_groups::ListGroupsRequest<'a>,
         list_groups::ListGroupsResponse<'a>;
+    17 SaslHandshake sasl_handshake
+        sasl_handshake::SaslHandshakeRequest<'a>,
+        sasl_handshake::SaslHandshakeResponse<'a>;
     18 ApiVersions api_versions
         api_versions::ApiVersionsRequest<'a>,
         api_versions::ApiVersionsResponse<'a>;
@@ -412,6 +415,15 @@ apis! {
     23 OffsetForLeaderEpoch offset_for_leader_epoch
         offset_for_leader_epoch::OffsetForLeaderEpochRequest<'a>,
         offset_for_leader_epoch::OffsetForLeaderEpochResponse<'a>;
+    29 DescribeAcls describe_acls
+        describe_acls::DescribeAclsRequest<'a>,
+        describe_acls::DescribeAclsResponse<'a>;
+    30 CreateAcls create_acls
+        create_acls::CreateAclsRequest<'a>,
+        create_acls::CreateAclsResponse<'a>;
+    31 DeleteAcls delete_acls
+        delete_acls::DeleteAclsRequest<'a>,
+        delete_acls::DeleteAclsResponse<'a>;
     32 DescribeConfigs describe_configs
         describe_configs::DescribeConfigsRequest<'a>,
         describe_configs::DescribeConfigsResponse<'a>;
@@ -421,6 +433,9 @@ apis! {
     35 DescribeLogDirs describe_log_dirs
         describe_log_dirs::DescribeLogDirsRequest<'a>,
         describe_log_dirs::DescribeLogDirsResponse<'a>;
+    36 SaslAuthenticate sasl_authenticate
+        sasl_authenticate::SaslAuthenticateRequest<'a>,
+        sasl_authenticate::SaslAuthenticateResponse<'a>;
     37 CreatePartitions create_partitions
         create_partitions::CreatePartitionsRequest<'a>,
         create_partitions::CreatePartitionsResponse<'a>;
@@ -433,6 +448,9 @@ apis! {
     44 IncrementalAlterConfigs incremental_alter_configs
         incremental_alter_configs::IncrementalAlterConfigsRequest<'a>,
         incremental_alter_configs::IncrementalAlterConfigsResponse<'a>;
+    46 ListPartitionReassignments list_partition_reassignments
+        list_partition_reassignments::ListPartitionReassignmentsRequest<'a>,
+        list_partition_reassignments::ListPartitionReassignmentsResponse<'a>;
     47 OffsetDelete offset_delete
         offset_delete::OffsetDeleteRequest<'a>,
         offset_delete::OffsetDeleteResponse<'a>;
@@ -442,6 +460,15 @@ apis! {
     61 DescribeProducers describe_producers
         describe_producers::DescribeProducersRequest<'a>,
         describe_producers::DescribeProducersResponse<'a>;
+    65 DescribeTransactions describe_transactions
+        describe_transactions::DescribeTransactionsRequest<'a>,
+        describe_transactions::DescribeTransactionsResponse<'a>;
+    66 ListTransactions list_transactions
+        list_transactions::ListTransactionsRequest<'a>,
+        list_transactions::ListTransactionsResponse<'a>;
+    68 ConsumerGroupHeartbeat consumer_group_heartbeat
+        consumer_group_heartbeat::ConsumerGroupHeartbeatRequest<'a>,
+        consumer_group_heartbeat::ConsumerGroupHeartbeatResponse<'a>;
     74 ListConfigResources list_config_resources
         list_config_resources::ListConfigResourcesRequest,
         list_config_resources::ListConfigResourcesResponse<'a>;

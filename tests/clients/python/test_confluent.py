@@ -661,3 +661,35 @@ def test_produce_to_a_partition_that_is_not_there_fails(new_topic, new_producer)
         KafkaError._UNKNOWN_PARTITION,
         KafkaError._MSG_TIMED_OUT,
     )
+
+
+@pytest.mark.skipif(os.environ.get("BROKER") == "kafka", reason="Kafka serves it")
+def test_what_is_not_served_is_refused_at_once(bootstrap, new_topic):
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": fresh("transaction")})
+    with pytest.raises(KafkaException) as refused:
+        producer.init_transactions(15)
+    assert refused.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    assert refused.value.args[0].fatal()
+
+    newer = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": fresh("newer"), "group.protocol": "consumer",
+    })
+    newer.subscribe([new_topic()])
+    message = eventually(lambda: newer.poll(0.2), what="the refusal")
+    assert message.error().code() == KafkaError._FATAL or message.error().fatal()
+    newer.close()
+
+
+def test_sasl_is_refused_at_once(bootstrap):
+    errors = []
+    producer = Producer({
+        "bootstrap.servers": bootstrap, "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN", "sasl.username": "user", "sasl.password": "secret",
+        "error_cb": errors.append,
+    })
+
+    def told():
+        producer.poll(0.1)
+        return errors
+
+    assert eventually(told, what="the refusal")[0].code() == KafkaError._AUTHENTICATION

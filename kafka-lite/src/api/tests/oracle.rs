@@ -76,6 +76,15 @@ oracle! {
     DescribeProducers DescribeProducersRequest DescribeProducersResponse;
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+    SaslHandshake SaslHandshakeRequest SaslHandshakeResponse;
+    DescribeAcls DescribeAclsRequest DescribeAclsResponse;
+    CreateAcls CreateAclsRequest CreateAclsResponse;
+    DeleteAcls DeleteAclsRequest DeleteAclsResponse;
+    SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse;
+    ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+    DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
+    ListTransactions ListTransactionsRequest ListTransactionsResponse;
 }
 
 fn every_version(mut check: impl FnMut(ApiKey, i16, u64)) {

@@ -44,6 +44,7 @@ public final class Suite {
         GroupChecks.addTo(suite);
         TopicChecks.addTo(suite);
         AdminChecks.addTo(suite);
+        RefusalChecks.addTo(suite);
         System.exit(suite.run(bootstrap, List.of(arguments)) ? 0 : 1);
     }
 
