@@ -2,8 +2,8 @@
 //!
 //! What it is        the answer of a Kafka without an authorizer: SECURITY_DISABLED, which tools
 //!                   that copy rules (MirrorMaker) take for "there is nothing to copy".
-//! Source            Kafka 4.3 `AclApis`: one error at the top, or one for each rule or filter. Those
-//!                   have no text here: an answer is never larger than its request.
+//! Source            Kafka 4.3 `AclApis`: one error at the top, or one for each rule or filter.
+//!                   Those have no text here: an answer is never larger than its request.
 
 use kafka_lite::api::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
 use kafka_lite::api::decode_body;
