@@ -8,9 +8,10 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 
 /**
- * The Java client against the broker at BOOTSTRAP: all checks in one JVM.
+ * Checks against the broker at BOOTSTRAP, all in one JVM.
  *
  * <p>Arguments are parts of check names; without any, all checks run. The last line of the output
  * is {@code N passed, N failed}; the exit code is 1 if a check failed. Each check has a deadline.
@@ -32,19 +33,15 @@ public final class Suite {
         }
     }
 
-    public static void main(String[] arguments) throws Exception {
+    /** Runs the checks that the arguments choose, and ends the process. */
+    static void main(String[] arguments, Consumer<Suite> checks) {
         String bootstrap = System.getenv("BOOTSTRAP");
         if (bootstrap == null) {
             System.err.println("set BOOTSTRAP=host:port, or use tests/with-broker");
             System.exit(2);
         }
         Suite suite = new Suite();
-        RecordChecks.addTo(suite);
-        ReadChecks.addTo(suite);
-        GroupChecks.addTo(suite);
-        TopicChecks.addTo(suite);
-        AdminChecks.addTo(suite);
-        RefusalChecks.addTo(suite);
+        checks.accept(suite);
         System.exit(suite.run(bootstrap, List.of(arguments)) ? 0 : 1);
     }
 
