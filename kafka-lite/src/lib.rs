@@ -17,6 +17,7 @@ pub mod frame;
 pub mod group;
 pub mod header;
 pub mod limits;
+pub mod partitioner;
 pub mod primitive;
 pub mod producer;
 pub mod record_batch;

@@ -21,7 +21,7 @@ pub mod fetch;
 pub mod limits;
 pub mod member;
 pub mod offsets;
-pub mod partitioner;
+pub use kafka_lite::partitioner;
 pub mod produce;
 
 pub use address::Address;

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use super::command::{Command, PartitionAssignment, Replica, TopicId};
 use super::snapshot::{CatalogSnapshot, Node, Topic};
 use super::state::{Catalog, CatalogFault};
-use super::topic_name::{OFFSETS_TOPIC, check_topic_name, collision_key, is_internal};
+use super::topic_name::{
+    MIRROR_TOPIC, OFFSETS_TOPIC, check_topic_name, collision_key, is_internal,
+};
 use crate::error_code::ErrorCode;
 use crate::limits;
 use crate::topic_config::{
@@ -153,8 +155,8 @@ impl<'a> Planner<'a> {
         self.create_topic(&defaults, topic_id)
     }
 
-    /// Plans a topic of the broker itself: `__consumer_offsets`, compacted, by the
-    /// `offsets.topic.*` configs.
+    /// Plans a topic of the broker itself, compacted: `__consumer_offsets` by the
+    /// `offsets.topic.*` configs, `__sluice_mirror` with one partition and else as that.
     ///
     /// # Errors
     /// [`CatalogFault`] when it exists, is not one of the broker's, or cannot be placed.
@@ -164,11 +166,13 @@ impl<'a> Planner<'a> {
         topic_id: TopicId,
     ) -> Result<Command, CatalogFault> {
         self.check_new_name(name)?;
-        if name != OFFSETS_TOPIC {
-            return Err(CatalogFault::unknown_topic());
-        }
         let number = |name| self.layers.broker_number(name);
-        let count = usize::try_from(number("offsets.topic.num.partitions")).unwrap_or(1);
+        let count = match name {
+            OFFSETS_TOPIC => number("offsets.topic.num.partitions"),
+            MIRROR_TOPIC => 1,
+            _ => return Err(CatalogFault::unknown_topic()),
+        };
+        let count = usize::try_from(count).unwrap_or(1);
         let factor = usize::try_from(number("offsets.topic.replication.factor")).unwrap_or(1);
         let segment_bytes = number("offsets.topic.segment.bytes").to_string();
         let configs = [

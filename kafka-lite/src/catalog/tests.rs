@@ -463,6 +463,22 @@ fn partitions_are_added_and_never_taken() {
 }
 
 #[test]
+fn the_mirrors_topic_is_the_brokers_and_has_one_partition() {
+    let mut catalog = catalog(1);
+    let asked = plan(&catalog, &new_topic(MIRROR_TOPIC), 1);
+    assert_eq!(code(asked), ErrorCode::InvalidTopicException);
+    let command = planning(&catalog, &[], |planner| {
+        planner.create_internal_topic(MIRROR_TOPIC, id(1)).unwrap()
+    });
+    catalog.apply(&command);
+    let view = catalog.snapshot();
+    let topic = view.topic(MIRROR_TOPIC).unwrap();
+    assert!(topic.is_internal() && topic.partitions.len() == 1);
+    let config = view.topic_config(topic, 1, &ConfigMap::new());
+    assert!(config.cleanup_policy.is_compact && !config.cleanup_policy.is_delete);
+}
+
+#[test]
 fn the_offsets_topic_is_the_brokers() {
     let mut catalog = catalog(1);
     assert_eq!(

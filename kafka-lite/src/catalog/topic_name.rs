@@ -6,6 +6,9 @@
 
 /// The topic of committed offsets and group metadata.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Name of the topic that holds the progress of the mirrors.
+pub const MIRROR_TOPIC: &str = "__sluice_mirror";
 const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 const NAME_BYTES_MAX: usize = 249;
 
@@ -37,7 +40,7 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
 /// Returns whether the topic belongs to the broker: clients do not create, delete or write it.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+    matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | MIRROR_TOPIC)
 }
 
 /// Returns what two names have in common that differ only in '.' and '_', when the name has either.

@@ -32,7 +32,9 @@ pub use check::{
 };
 pub use compression::{Compression, DecompressError, DecompressLimits, compress, decompress};
 pub use header::{BatchHeader, BatchProducer, TimestampType};
-pub use patch::{patch_base_offset_and_leader_epoch, set_log_append_time, set_max_timestamp};
+pub use patch::{
+    patch_base_offset_and_leader_epoch, set_log_append_time, set_max_timestamp, set_producer,
+};
 pub use record::{Record, RecordError, RecordHeader, RecordHeaders, Records};
 pub use search::{TimestampedOffset, first_record_at_or_after, max_timestamp_record};
 pub use view::{BatchError, BatchReadError, BatchView, size_of_batch_at};

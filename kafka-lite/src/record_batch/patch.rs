@@ -7,6 +7,7 @@
 //!                   `setPartitionLeaderEpoch`.
 
 use super::field;
+use super::header::BatchProducer;
 use super::view::BatchError;
 
 /// Writes base offset and leader epoch into the batch at the start of `bytes`; the CRC stays valid.
@@ -46,6 +47,27 @@ pub fn set_log_append_time(bytes: &mut [u8], timestamp: i64) -> Result<(), Batch
 /// [`BatchError::Truncated`] when there is no whole header.
 pub fn set_max_timestamp(bytes: &mut [u8], timestamp: i64) -> Result<(), BatchError> {
     put(bytes, field::MAX_TIMESTAMP.start, timestamp.to_be_bytes())?;
+    recompute_crc(bytes)
+}
+
+/// Makes the batch one of an idempotent producer, and computes the CRC anew.
+///
+/// `bytes` are exactly one batch.
+///
+/// # Errors
+/// [`BatchError::Truncated`] when there is no whole header.
+pub fn set_producer(bytes: &mut [u8], producer: BatchProducer) -> Result<(), BatchError> {
+    put(bytes, field::PRODUCER_ID.start, producer.id.to_be_bytes())?;
+    put(
+        bytes,
+        field::PRODUCER_EPOCH.start,
+        producer.epoch.to_be_bytes(),
+    )?;
+    put(
+        bytes,
+        field::BASE_SEQUENCE.start,
+        producer.base_sequence.to_be_bytes(),
+    )?;
     recompute_crc(bytes)
 }
 
