@@ -14,16 +14,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which workspace crates a crate may depend on. Packages below `tests/` may use all.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("kafka-lite", &[]),
     ("replication", &[]),
     ("storage", &["kafka-lite"]),
+    ("mirror", &["kafka-lite"]),
     ("mqtt", &["kafka-lite"]),
-    ("daemon", &["kafka-lite", "mqtt", "replication", "storage"]),
+    (
+        "daemon",
+        &["kafka-lite", "mirror", "mqtt", "replication", "storage"],
+    ),
 ];
 
 /// The crates that decide and do no I/O of their own.
-const CORES: [&str; 4] = ["kafka-lite", "storage", "replication", "mqtt"];
+const CORES: [&str; 5] = ["kafka-lite", "storage", "replication", "mirror", "mqtt"];
 
 /// Names that are not used in the code of a core, each with what to use instead.
 const WORDS_IN_CORES: [(&str, &str); 6] = [

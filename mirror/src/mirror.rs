@@ -1,0 +1,508 @@
+//! A mirror on one shard: lanes, the link, and what carries them out.
+//!
+//! What it is        the state machine that the daemon drives: inputs `handle_*`, outputs
+//!                   [`Mirror::poll_output`], the next moment [`Mirror::poll_timeout`].
+//! What it is not    the rules of a lane (`lane`), of connections (`link`) or of the tail (`tail`).
+//! Invariants        1. after each input every lane that it touches is driven until it waits for
+//!                   something. 2. outputs are bounded by lanes and connections.
+//! Reading order     [`Mirror::new`], the inputs, then `drive` and `pump`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::batching::Batching;
+use crate::lane::Lane;
+use crate::limits::KEY_LANES_MAX;
+use crate::link::{Link, Purpose};
+use crate::options::{Options, PartitionMapping};
+use crate::output::{ConnectionId, Output, SourceKey, WriteId};
+use crate::progress::{Intent, LaneKey, Progress, StateKey};
+use crate::random::Random;
+use crate::schedule::{Gate, Schedule, Usage};
+use crate::status::{Counters, LaneStatus, LinkState, MirrorStatus};
+use crate::time::Now;
+
+mod answers;
+mod drive;
+mod place;
+mod send;
+
+/// A source partition to forward.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStart {
+    /// Name of its topic.
+    pub topic: String,
+    /// Partitions of its topic, for a target that must be created.
+    pub partitions: i32,
+    /// First offset still there.
+    pub log_start_offset: i64,
+    /// Committed end, exclusive.
+    pub high_watermark: i64,
+    /// Leader epoch under which this node leads.
+    pub leader_epoch: i32,
+    /// Lower goes first.
+    pub priority: u8,
+    /// Its lanes as they were written down.
+    pub progress: BTreeMap<i32, Progress>,
+}
+
+/// The state machine; see the module.
+#[derive(Debug)]
+pub struct Mirror {
+    options: Options,
+    random: Random,
+    link: Link,
+    lanes: BTreeMap<LaneKey, Lane>,
+    /// Sources whose number of lanes is not known yet.
+    unplaced: BTreeMap<SourceKey, SourceStart>,
+    due: BTreeSet<LaneKey>,
+    /// Lanes with a batch to send, in the order of priority.
+    ready: BTreeSet<(u8, LaneKey)>,
+    /// Reads that are under way.
+    reads: usize,
+    /// Lanes that would read and wait for memory.
+    crowded: BTreeSet<LaneKey>,
+    outputs: VecDeque<Output>,
+    schedule: Schedule,
+    counters: Counters,
+    next_write: u64,
+    is_paused: bool,
+    /// Counts sends, for the turn of the lowest priority.
+    turns: u32,
+    /// The lane that sent last, for fairness between equals.
+    last_sent: Option<LaneKey>,
+    /// What was added to the wall clock when it was set, ms.
+    clock_shift_ms: i64,
+    progressed_at: Duration,
+    last_now: Now,
+    /// Everything due up to here was looked at.
+    last_timeout: Duration,
+}
+
+impl Mirror {
+    /// A mirror without sources. `seed` is for jitter.
+    #[must_use]
+    pub fn new(now: &Now, options: Options, seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            link: Link::new(options.bootstrap.clone(), options.create_topics),
+            schedule: Schedule::new(&options, Usage::default()),
+            options,
+            lanes: BTreeMap::new(),
+            unplaced: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            reads: 0,
+            crowded: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            next_write: 0,
+            is_paused: false,
+            turns: 0,
+            last_sent: None,
+            clock_shift_ms: 0,
+            progressed_at: now.monotonic,
+            last_now: *now,
+            last_timeout: Duration::ZERO,
+        }
+    }
+
+    /// A source partition is led by this node and belongs to this mirror.
+    pub fn handle_source(&mut self, now: &Now, key: SourceKey, start: SourceStart) {
+        let target = self
+            .options
+            .target
+            .of(self.options.site.name(), &start.topic);
+        self.link.metadata.want(&target, start.partitions);
+        let known = start.progress.values().map(|progress| progress.lanes).max();
+        match (self.options.mapping, known) {
+            (PartitionMapping::Sticky | PartitionMapping::Preserve, _) => {
+                self.add_lanes(now, key, &start, 1);
+            }
+            (PartitionMapping::Key, Some(lanes)) => self.add_lanes(now, key, &start, lanes),
+            (PartitionMapping::Key, None) => {
+                self.unplaced.insert(key, start);
+            }
+        }
+        self.drive(now);
+    }
+
+    fn add_lanes(&mut self, now: &Now, source: SourceKey, start: &SourceStart, lanes: i32) {
+        let target = self
+            .options
+            .target
+            .of(self.options.site.name(), &start.topic);
+        for number in 0..lanes.clamp(1, KEY_LANES_MAX) {
+            let key = LaneKey {
+                source,
+                lane: number,
+            };
+            let known = start.progress.get(&number).cloned();
+            let mut progress =
+                known.unwrap_or_else(|| Progress::starting_at(start.log_start_offset));
+            progress.lanes = lanes;
+            progress.leader_epoch = start.leader_epoch;
+            let mut lane = Lane::new(key, &start.topic, target.clone(), progress);
+            lane.priority = start.priority;
+            lane.handle_source(
+                now,
+                start.log_start_offset,
+                start.high_watermark,
+                self.options.linger,
+            );
+            self.lanes.insert(key, lane);
+            self.due.insert(key);
+        }
+    }
+
+    /// A source partition has grown or lost its beginning.
+    pub fn handle_source_moved(
+        &mut self,
+        now: &Now,
+        key: SourceKey,
+        log_start_offset: i64,
+        high_watermark: i64,
+    ) {
+        if let Some(start) = self.unplaced.get_mut(&key) {
+            start.log_start_offset = log_start_offset;
+            start.high_watermark = high_watermark;
+        }
+        let linger = self.options.linger;
+        for (key, lane) in self.lanes.range_mut(lanes_of(key)) {
+            lane.handle_source(now, log_start_offset, high_watermark, linger);
+            self.due.insert(*key);
+        }
+        self.drive(now);
+    }
+
+    /// A source partition is gone, or led elsewhere.
+    pub fn handle_source_removed(&mut self, now: &Now, key: SourceKey) {
+        self.unplaced.remove(&key);
+        let gone: Vec<LaneKey> = self
+            .lanes
+            .range(lanes_of(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for lane in gone {
+            self.lanes.remove(&lane);
+            self.due.remove(&lane);
+            self.crowded.remove(&lane);
+            self.ready.retain(|(_, ready)| *ready != lane);
+        }
+        self.drive(now);
+    }
+
+    /// A connection is open.
+    pub fn handle_connected(&mut self, now: &Now, connection: ConnectionId) {
+        self.link.handle_connected(now, connection);
+        self.drive(now);
+    }
+
+    /// A connection could not be opened, or is gone.
+    pub fn handle_closed(&mut self, now: &Now, connection: ConnectionId, reason: &str) {
+        let lost = self
+            .link
+            .handle_closed(now, &mut self.random, connection, reason);
+        self.handle_lost(lost);
+        self.drive(now);
+    }
+
+    /// A frame came, without its length prefix.
+    pub fn handle_frame(&mut self, now: &Now, connection: ConnectionId, frame: Vec<u8>) {
+        let answer = self
+            .link
+            .handle_frame(now, &mut self.random, connection, frame);
+        let handled = match answer {
+            Ok(Some(answer)) => self.handle_answer(now, &answer),
+            Ok(None) => {
+                self.due.extend(self.lanes.keys().copied());
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = handled {
+            let lost = self.link.close(now, &mut self.random, connection, &reason);
+            self.handle_lost(lost);
+        }
+        self.drive(now);
+    }
+
+    /// A read ended: whole batches, the first of which holds the offset that was asked for, or
+    /// why there are none.
+    pub fn handle_read(&mut self, now: &Now, lane: LaneKey, result: Result<Vec<Bytes>, String>) {
+        self.take_read(now, lane, result);
+        self.drive(now);
+    }
+
+    /// A write ended.
+    pub fn handle_written(&mut self, now: &Now, lane: Option<LaneKey>, is_durable: bool) {
+        if let Some(key) = lane
+            && let Some(lane) = self.lanes.get_mut(&key)
+        {
+            lane.handle_written(now, is_durable);
+            self.due.insert(key);
+        }
+        self.drive(now);
+    }
+
+    /// A record was put into the dead-letter topic, or could not be.
+    pub fn handle_dead_letter(&mut self, now: &Now, key: LaneKey, is_durable: bool) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.handle_dead_letter(now, is_durable);
+            self.due.insert(key);
+        }
+        self.drive(now);
+    }
+
+    /// The operator stops the mirror or lets it go on.
+    pub fn handle_paused(&mut self, now: &Now, is_paused: bool) {
+        if self.is_paused == is_paused {
+            return;
+        }
+        self.is_paused = is_paused;
+        if is_paused {
+            self.close_all(now, "paused");
+        }
+        self.progressed_at = now.monotonic;
+        self.due.extend(self.lanes.keys().copied());
+        self.drive(now);
+    }
+
+    /// The wall clock was set: what it said before is wrong by this much.
+    pub fn handle_clock_set(&mut self, shift_ms: i64) {
+        self.clock_shift_ms = shift_ms;
+    }
+
+    /// Time has come for something.
+    pub fn handle_timeout(&mut self, now: &Now) {
+        for id in self.link.overdue(now) {
+            let lost = self
+                .link
+                .close(now, &mut self.random, id, "no answer in time");
+            self.handle_lost(lost);
+        }
+        if self.is_stalled(now) {
+            self.counters.watchdog_resets += 1;
+            self.close_all(now, "no progress for too long");
+            self.progressed_at = now.monotonic;
+        }
+        self.last_timeout = now.monotonic;
+        self.due.extend(self.lanes.keys().copied());
+        self.drive(now);
+    }
+
+    /// What is to be done outside; ask until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs
+            .pop_front()
+            .or_else(|| self.link.outputs.pop_front())
+    }
+
+    /// When [`Mirror::handle_timeout`] is due, in monotonic time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.is_paused {
+            return None;
+        }
+        let lanes = self.lanes.values();
+        let lanes = lanes
+            .filter_map(|lane| lane.poll_timeout(self.last_timeout))
+            .min();
+        let is_wanted = self.is_wanted();
+        let link = self.link.poll_timeout(is_wanted, self.last_timeout);
+        let gate = match self.schedule.gate(&self.last_now) {
+            Gate::ClosedUntil(until) if is_wanted => Some(until),
+            Gate::ClosedUntil(_) | Gate::Open => None,
+        };
+        let watchdog = is_wanted.then(|| self.progressed_at + self.options.watchdog);
+        let all = [lanes, link, gate, watchdog].into_iter().flatten();
+        all.filter(|at| *at > self.last_timeout).min()
+    }
+
+    /// First offset of a source partition that may not be removed; `None` if it is not forwarded.
+    #[must_use]
+    pub fn hold_from(&self, key: SourceKey) -> Option<i64> {
+        if let Some(start) = self.unplaced.get(&key) {
+            return Some(start.log_start_offset);
+        }
+        let lanes = self.lanes.range(lanes_of(key));
+        lanes.map(|(_, lane)| lane.hold_from()).min()
+    }
+
+    /// Whether the operator has stopped it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Bytes of batches that are kept until they are acknowledged.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.lanes.values().map(Lane::kept_bytes).sum()
+    }
+
+    /// Everything that an operator may want to know.
+    #[must_use]
+    pub fn status(&self) -> MirrorStatus {
+        let mut counters = self.counters;
+        counters.sent_bytes = self.link.sent_bytes;
+        counters.received_bytes = self.link.received_bytes;
+        counters.connects = self.link.connects;
+        MirrorStatus {
+            name: self.options.name.clone(),
+            link: self.link_state(),
+            link_fault: self.link.last_fault.clone(),
+            counters,
+            month_bytes: self.schedule.usage().bytes,
+            lanes: self.lanes.values().map(lane_status).collect(),
+        }
+    }
+
+    fn link_state(&self) -> LinkState {
+        if self.is_paused {
+            return LinkState::Paused;
+        }
+        let is_closed = matches!(self.schedule.gate(&self.last_now), Gate::ClosedUntil(_))
+            && self.options.rate_bytes_per_second.is_none();
+        match self.is_wanted() {
+            true if is_closed => LinkState::Waiting,
+            _ if self.link.is_up() => LinkState::Up,
+            _ if self.link.is_failing() => LinkState::Down,
+            true => LinkState::Connecting,
+            false => LinkState::Idle,
+        }
+    }
+
+    /// Whether anything is to be sent or found out.
+    fn is_wanted(&self) -> bool {
+        !self.is_paused
+            && (self.lanes.values().any(Lane::wants_link)
+                || self
+                    .unplaced
+                    .values()
+                    .any(|one| one.high_watermark > one.log_start_offset))
+    }
+
+    /// Whether the link should move and does not.
+    fn is_stalled(&self, now: &Now) -> bool {
+        let is_open = self.schedule.gate(now) == Gate::Open;
+        is_open
+            && self.link.is_up()
+            && self.lanes.values().any(Lane::is_lagging)
+            && now.monotonic >= self.progressed_at + self.options.watchdog
+    }
+
+    fn close_all(&mut self, now: &Now, reason: &str) {
+        for id in self.link.ids() {
+            let lost = self.link.close(now, &mut self.random, id, reason);
+            self.handle_lost(lost);
+        }
+    }
+
+    /// Requests that will not be answered.
+    fn handle_lost(&mut self, lost: Vec<Purpose>) {
+        for lane in self.lanes.values_mut() {
+            // While nobody was connected the centre may have forgotten the producer.
+            lane.is_proven = false;
+        }
+        for purpose in lost {
+            match purpose {
+                Purpose::Produce(batches) => {
+                    for (key, first_offset) in batches {
+                        if let Some(lane) = self.lanes.get_mut(&key) {
+                            lane.handle_lost(first_offset);
+                        }
+                        self.counters.retries += 1;
+                    }
+                }
+                Purpose::ProducerId(key) => {
+                    if let Some(lane) = self.lanes.get_mut(&key) {
+                        lane.is_asking = false;
+                    }
+                }
+                Purpose::Describe(key) | Purpose::ListOffsets(key) | Purpose::TailFetch(key) => {
+                    if let Some(lane) = self.lanes.get_mut(&key) {
+                        lane.enter_placing();
+                    }
+                }
+                Purpose::Versions(_) | Purpose::Metadata | Purpose::CreateTopics => {}
+            }
+        }
+        self.due.extend(self.lanes.keys().copied());
+    }
+
+    fn write(&mut self, lane: Option<LaneKey>, key: &StateKey, value: Vec<u8>) {
+        let write = WriteId(self.next_write);
+        self.next_write += 1;
+        self.outputs.push_back(Output::Write {
+            lane,
+            write,
+            key: key.encode(),
+            value,
+        });
+    }
+
+    /// How a range of this lane is read and built.
+    fn batching<'a>(&'a self, lane: &Lane, intent: Option<&Intent>, now: &Now) -> Batching<'a> {
+        let lanes = lane.progress.lanes;
+        let own = (lanes > 1).then_some((lane.key.lane, lanes));
+        let base = Batching {
+            site: &self.options.site,
+            source: lane.key.source,
+            first_offset: lane.read_offset.max(lane.log_start_offset),
+            end_offset: lane.high_watermark,
+            bytes_max: Some(self.options.batch_bytes),
+            records_max: lane
+                .narrow
+                .map_or(usize::MAX, |(_, records_max)| records_max),
+            lane: own,
+            built_ms: now.is_synchronised.then_some(now.wall_ms),
+            shift_ms: self.clock_shift_ms,
+            gap_start: lane.gap_start(),
+            compression: self.options.compression,
+        };
+        match intent {
+            None => base,
+            Some(intent) => Batching {
+                first_offset: intent.first_offset,
+                end_offset: intent.end_offset,
+                bytes_max: None,
+                records_max: usize::MAX,
+                built_ms: (intent.built_ms >= 0).then_some(intent.built_ms),
+                shift_ms: intent.shift_ms,
+                gap_start: intent.gap_start,
+                compression: intent.compression,
+                ..base
+            },
+        }
+    }
+}
+
+/// All lanes of a source partition.
+fn lanes_of(source: SourceKey) -> std::ops::RangeInclusive<LaneKey> {
+    let key = |lane| LaneKey { source, lane };
+    key(i32::MIN)..=key(i32::MAX)
+}
+
+fn lane_status(lane: &Lane) -> LaneStatus {
+    let progress = &lane.progress;
+    LaneStatus {
+        key: lane.key,
+        topic: lane.topic.clone(),
+        target_topic: lane.target_topic.clone(),
+        target_partition: progress.target.as_ref().map(|target| target.partition),
+        cursor: progress.cursor,
+        high_watermark: lane.high_watermark,
+        lagging_since_ms: lane.lagging_since_ms,
+        oldest_timestamp_ms: lane.first_timestamp,
+        last_success_ms: lane.last_success_ms,
+        mirrored_records: progress.mirrored_records,
+        missing_records: progress.missing_records,
+        gaps: progress.gaps,
+        dead_letters: progress.dead_letters,
+        possible_duplicates: progress.possible_duplicates,
+        fault: lane.last_fault.clone(),
+    }
+}

@@ -1,0 +1,269 @@
+//! The tail check: what of the batches in flight stands at the target.
+//!
+//! What it is        DescribeProducers first; where the centre has forgotten the producer, or does
+//!                   not say, the target's tail is read for our origin headers.
+//! What it is not    a decision what follows; that is the lane's.
+//! Invariants        1. the scan starts behind the last acknowledged record, or at the start of the
+//!                   log where that is gone. 2. it ends at the high watermark of its first answer.
+//! Source            KIP-664 (DescribeProducers); Fetch 4–17; ListOffsets 1–10.
+
+use std::collections::BTreeSet;
+
+use kafka_lite::api::describe_producers::{DescribeProducersResponse, ProducerState};
+use kafka_lite::api::fetch::{FetchResponse, PartitionData};
+use kafka_lite::api::list_offsets::ListOffsetsResponse;
+use kafka_lite::error_code::ErrorCode;
+use kafka_lite::record_batch::{BatchView, DecompressLimits};
+
+use crate::origin::Site;
+use crate::output::SourceKey;
+use crate::progress::Progress;
+use crate::sequence;
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Landed {
+    /// The producer's last sequence at the target.
+    Sequence(i32),
+    /// First source offsets of the batches of which the target's tail has records.
+    Batches(BTreeSet<i64>),
+    /// The centre does not let us look.
+    Unknown,
+}
+
+/// What to ask next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Describe,
+    Earliest,
+    Fetch(i64),
+}
+
+/// Why an answer is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TailFault {
+    /// Ask again, perhaps elsewhere.
+    Again(ErrorCode),
+}
+
+/// A tail check under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) question: Question,
+    pub(crate) is_asked: bool,
+    /// The producer id is of no use any more, whatever the scan says.
+    pub(crate) must_renew: bool,
+    end_offset: Option<i64>,
+    landed: BTreeSet<i64>,
+}
+
+impl Tail {
+    /// A check that begins with DescribeProducers.
+    pub(crate) fn new() -> Self {
+        Self {
+            question: Question::Describe,
+            is_asked: false,
+            must_renew: false,
+            end_offset: None,
+            landed: BTreeSet::new(),
+        }
+    }
+
+    /// A check that does not ask for the last sequence: it says nothing of batches before it.
+    pub(crate) fn of_records(progress: &Progress) -> Self {
+        let mut tail = Self::new();
+        tail.must_renew = true;
+        tail.begin_scan(progress);
+        tail
+    }
+
+    /// DescribeProducers was answered.
+    pub(crate) fn handle_described(
+        &mut self,
+        progress: &Progress,
+        response: &DescribeProducersResponse<'_>,
+    ) -> Result<Option<Landed>, TailFault> {
+        self.is_asked = false;
+        let partition = response
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .next();
+        let code = partition.map_or(ErrorCode::UnknownServerError, |one| one.error_code);
+        if is_elsewhere(code) {
+            return Err(TailFault::Again(code));
+        }
+        let own = partition
+            .filter(|_| code.is_none())
+            .and_then(|one| own_state(progress, &one.active_producers));
+        let Some(state) = own else {
+            self.begin_scan(progress);
+            return Ok(None);
+        };
+        let last = state.last_sequence.unwrap_or(-1);
+        let epoch = progress.producer.map_or(-1, |producer| producer.epoch);
+        if state.producer_epoch == i32::from(epoch) && is_boundary(progress, last) {
+            return Ok(Some(Landed::Sequence(last)));
+        }
+        // It lost what it had acknowledged, or somebody else wrote under this id.
+        self.must_renew = true;
+        self.begin_scan(progress);
+        Ok(None)
+    }
+
+    /// DescribeProducers cannot be asked.
+    pub(crate) fn begin_scan(&mut self, progress: &Progress) {
+        self.is_asked = false;
+        self.question = match progress.acknowledged_offset {
+            Some(offset) => Question::Fetch(offset.saturating_add(1)),
+            None => Question::Earliest,
+        };
+    }
+
+    /// ListOffsets was answered.
+    pub(crate) fn handle_earliest(
+        &mut self,
+        response: &ListOffsetsResponse<'_>,
+    ) -> Result<Option<Landed>, TailFault> {
+        self.is_asked = false;
+        let partition = response
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .next();
+        let code = partition.map_or(ErrorCode::UnknownServerError, |one| one.error_code);
+        if is_elsewhere(code) {
+            return Err(TailFault::Again(code));
+        }
+        match partition
+            .and_then(|one| one.offset)
+            .filter(|_| code.is_none())
+        {
+            Some(offset) => {
+                self.question = Question::Fetch(offset);
+                Ok(None)
+            }
+            None => Ok(Some(Landed::Unknown)),
+        }
+    }
+
+    /// Fetch was answered.
+    pub(crate) fn handle_fetched(
+        &mut self,
+        site: &Site,
+        source: &SourceKey,
+        progress: &Progress,
+        response: &FetchResponse<'_>,
+    ) -> Result<Option<Landed>, TailFault> {
+        self.is_asked = false;
+        let Question::Fetch(offset) = self.question else {
+            return Ok(None);
+        };
+        let partition = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .next();
+        let Some(partition) = partition.filter(|_| response.error_code.is_none()) else {
+            return Err(TailFault::Again(response.error_code));
+        };
+        if is_elsewhere(partition.error_code) {
+            return Err(TailFault::Again(partition.error_code));
+        }
+        if partition.error_code == ErrorCode::OffsetOutOfRange {
+            // What we knew of this log is not there any more.
+            self.question = Question::Earliest;
+            return Ok(None);
+        }
+        if !partition.error_code.is_none() {
+            return Ok(Some(Landed::Unknown));
+        }
+        let end = *self.end_offset.get_or_insert(partition.high_watermark);
+        let next = self.take_records((site, source), progress, partition, offset);
+        let Some(next) = next else {
+            return Ok(Some(Landed::Unknown));
+        };
+        if next >= end {
+            return Ok(Some(Landed::Batches(std::mem::take(&mut self.landed))));
+        }
+        self.question = Question::Fetch(next);
+        Ok(None)
+    }
+
+    /// Looks through fetched batches; returns the next offset, or `None` if they cannot be read.
+    fn take_records(
+        &mut self,
+        (site, source): (&Site, &SourceKey),
+        progress: &Progress,
+        partition: &PartitionData<'_>,
+        offset: i64,
+    ) -> Option<i64> {
+        let Some(records) = &partition.records else {
+            return Some(offset.max(partition.high_watermark));
+        };
+        let bytes = records.contiguous();
+        let mut rest = bytes.as_ref();
+        let mut next = offset;
+        let mut scratch = Vec::new();
+        // The last batch of a fetch may be cut; it comes again.
+        while let Ok(Some((view, after))) = BatchView::split_first(rest) {
+            rest = after;
+            next = view.header().next_offset();
+            if view.header().is_control() {
+                continue;
+            }
+            for record in view
+                .records(&DecompressLimits::default(), &mut scratch)
+                .ok()?
+            {
+                let own = site.own_offset(source, record.ok()?.headers);
+                let of_own = own.and_then(|offset| intent_of(progress, offset));
+                self.landed.extend(of_own);
+            }
+        }
+        if next == offset {
+            // Nothing whole came: at the end, or a batch larger than what was asked for.
+            let is_at_end = offset >= partition.high_watermark;
+            return is_at_end.then_some(offset);
+        }
+        Some(next)
+    }
+}
+
+fn own_state<'a>(progress: &Progress, states: &'a [ProducerState]) -> Option<&'a ProducerState> {
+    let own = progress.producer?;
+    states.iter().find(|state| state.producer_id == own.id)
+}
+
+/// First source offset of the batch in flight that covers this one.
+fn intent_of(progress: &Progress, offset: i64) -> Option<i64> {
+    let mut intents = progress.in_flight.iter();
+    let covers =
+        |intent: &&crate::Intent| (intent.first_offset..intent.end_offset).contains(&offset);
+    intents.find(covers).map(|intent| intent.first_offset)
+}
+
+/// Whether the centre's last sequence is the end of a batch in flight or what stands before them.
+fn is_boundary(progress: &Progress, last: i32) -> bool {
+    let Some(first) = progress.in_flight.front() else {
+        return true;
+    };
+    let before = sequence::advance(first.first_sequence, -1);
+    let mut ends = progress.in_flight.iter().map(crate::Intent::last_sequence);
+    last == before || ends.any(|end| end == last)
+}
+
+fn is_elsewhere(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::KafkaStorageError
+            | ErrorCode::UnknownServerError
+    )
+}
