@@ -17,8 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kafka_lite::catalog::{
-    Applied, Catalog, CatalogSnapshot, Command, Node, NodeRegistration, OFFSETS_TOPIC, Planner,
-    Topic, TopicId,
+    Applied, Catalog, CatalogFault, CatalogSnapshot, Command, NewTopic, Node, NodeRegistration,
+    OFFSETS_TOPIC, Planner, Topic, TopicId,
 };
 use kafka_lite::error_code::ErrorCode;
 use kafka_lite::producer::ProducerIds;
@@ -107,7 +107,45 @@ pub(crate) fn place(shard: &Shard, topic: &Topic, partition: i32) -> Option<Shar
 pub(crate) fn ensure_offsets_topic(
     shard: &Rc<Shard>,
 ) -> impl Future<Output = Result<(), ErrorCode>> + use<> {
-    let exists = shard.catalog().topic(OFFSETS_TOPIC).is_some();
+    ensure_internal_topic(shard, OFFSETS_TOPIC)
+}
+
+/// Creates a topic of the broker itself when it does not exist yet.
+pub(crate) fn ensure_internal_topic(
+    shard: &Rc<Shard>,
+    name: &'static str,
+) -> impl Future<Output = Result<(), ErrorCode>> + use<> {
+    ensure_topic(shard, name, move |planner, topic_id| {
+        planner.create_internal_topic(name, topic_id)
+    })
+}
+
+/// Creates a topic with one partition and the broker's defaults when it does not exist yet.
+pub(crate) fn ensure_plain_topic(
+    shard: &Rc<Shard>,
+    name: String,
+) -> impl Future<Output = Result<(), ErrorCode>> + use<> {
+    ensure_topic(shard, &name.clone(), move |planner, topic_id| {
+        let topic = NewTopic {
+            name: &name,
+            partitions_count: 1,
+            replication_factor: -1,
+            assignments: &[],
+            configs: &[],
+        };
+        planner.create_topic(&topic, topic_id)
+    })
+}
+
+fn ensure_topic<P>(
+    shard: &Rc<Shard>,
+    name: &str,
+    plan: P,
+) -> impl Future<Output = Result<(), ErrorCode>> + use<P>
+where
+    P: FnOnce(&mut Planner<'_>, TopicId) -> Result<Command, CatalogFault> + Send + 'static,
+{
+    let exists = shard.catalog().topic(name).is_some();
     let topic_id = *uuid::Uuid::new_v4().as_bytes();
     let created = (!exists).then(|| {
         change(shard, move |catalog, context| {
@@ -115,7 +153,7 @@ pub(crate) fn ensure_offsets_topic(
                 .view()
                 .layers(context.node_id, &context.static_configs);
             let mut planner = Planner::new(catalog, layers);
-            match planner.create_internal_topic(OFFSETS_TOPIC, topic_id) {
+            match plan(&mut planner, topic_id) {
                 Ok(command) => (vec![command], Ok(())),
                 Err(fault) if fault.error_code == ErrorCode::TopicAlreadyExists => {
                     (Vec::new(), Ok(()))
@@ -375,13 +413,14 @@ fn same_node(known: &Node, registration: &NodeRegistration) -> bool {
 
 /// Waits for one append.
 #[derive(Default)]
-struct Committed {
+pub(crate) struct Committed {
     result: RefCell<Option<AppendResult>>,
     told: Notify,
 }
 
 impl Committed {
-    async fn wait(&self) -> Result<(), ErrorCode> {
+    /// Waits until it is committed or refused.
+    pub(crate) async fn wait(&self) -> Result<(), ErrorCode> {
         loop {
             let result = self.result.borrow_mut().take();
             match result {

@@ -23,6 +23,7 @@ pub mod io;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+mod mirror_service;
 mod mqtt_server;
 mod partition;
 pub mod shard;

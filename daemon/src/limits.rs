@@ -115,6 +115,22 @@ pub const GROUP_LOAD_READ_BYTES: usize = 256 * 1024;
 /// Bytes that the controller reads at a time when it replays its log.
 pub const CONTROLLER_READ_BYTES: usize = 256 * 1024;
 
+/// Bytes that are read at a time when the progress of mirrors is loaded.
+pub const MIRROR_STATE_READ_BYTES: usize = 256 * 1024;
+
+/// Pause before the topic with the progress of mirrors is looked for again.
+pub const MIRROR_STATE_RETRY: Duration = Duration::from_secs(1);
+
+/// Time for one address of the centre to accept a connection; then the next one is tried.
+pub const MIRROR_DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time in which the centre must acknowledge what was sent on a connection, in TCP's sense; then
+/// the system ends it. A link that swallows everything is found by this.
+pub const MIRROR_SEGMENT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Pause of a mirror between two looks at a partition that grows: many commits are one look.
+pub const MIRROR_WATCH_PAUSE: Duration = Duration::from_millis(10);
+
 /// Partitions of one request that a shard looks into at the same time (ListOffsets, DeleteRecords).
 /// The others wait: each may read from the disk.
 pub const PARTITION_QUESTIONS_AT_ONCE: usize = 16;

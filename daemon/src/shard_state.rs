@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_lite::catalog::{
-    Applied, Catalog, CatalogSnapshot, NodeRegistration, OFFSETS_TOPIC, Topic,
+    Applied, Catalog, CatalogSnapshot, MIRROR_TOPIC, NodeRegistration, OFFSETS_TOPIC, Topic,
 };
 use kafka_lite::fetch_session::{FetchSessionOptions, FetchSessions};
 use kafka_lite::group;
@@ -29,6 +29,8 @@ use crate::group_service::GroupService;
 use crate::health;
 use crate::housekeeping;
 use crate::limits::SMALL_MEMORY_BYTES;
+use crate::mirror_service::MirrorService;
+use crate::mirror_service::state::MirrorState;
 use crate::mqtt_server::MqttService;
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
@@ -41,6 +43,8 @@ pub(crate) struct ShardState {
     partitions: Rc<PartitionSet>,
     groups: Rc<GroupService>,
     mqtt: Rc<MqttService>,
+    mirrors: Rc<MirrorService>,
+    mirror_state: MirrorState,
     fetch_sessions: RefCell<FetchSessions>,
     engine: OnceCell<LogEngine>,
     controller: OnceCell<Rc<Controller>>,
@@ -71,6 +75,8 @@ impl ShardState {
             partitions: PartitionSet::new(shard),
             groups: GroupService::new(group_options(shard, &static_configs)),
             mqtt: MqttService::new(shard.config()),
+            mirrors: Rc::default(),
+            mirror_state: MirrorState::default(),
             fetch_sessions: RefCell::new(FetchSessions::new(sessions)),
             engine: OnceCell::new(),
             controller: OnceCell::new(),
@@ -118,6 +124,7 @@ impl ShardState {
             Rc::clone(&state.groups).run_timers(Rc::clone(shard)),
         ));
         state.mqtt.start(shard);
+        drop(monoio::spawn(MirrorService::run(Rc::clone(shard))));
         storage_metrics::register(shard, state.engine());
         if !shard.config().storage_discard {
             housekeeping::start(shard);
@@ -286,6 +293,10 @@ impl ShardState {
                 groups.load(Rc::clone(shard), Rc::clone(partition)),
             ));
         }
+        if partition.topic().as_ref() == MIRROR_TOPIC {
+            let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
+            drop(monoio::spawn(MirrorState::load(shard, partition)));
+        }
     }
 
     /// Logs that no topic owns: what is left of a deletion goes, anything else stays and is told.
@@ -354,6 +365,7 @@ impl ShardState {
             partition.wait_until_ready().await;
             self.load_groups(shard, &partition);
         }
+        self.mirrors.handle_catalog();
     }
 
     fn close_topic(&self, shard: &Rc<Shard>, topic: &Arc<Topic>) {
@@ -418,6 +430,16 @@ impl ShardState {
     /// The MQTT clients of this shard.
     pub(crate) fn mqtt(&self) -> &Rc<MqttService> {
         &self.mqtt
+    }
+
+    /// The mirrors of this shard.
+    pub(crate) fn mirrors(&self) -> &Rc<MirrorService> {
+        &self.mirrors
+    }
+
+    /// The progress of mirrors, on the shard that owns its partition.
+    pub(crate) fn mirror_state(&self) -> &MirrorState {
+        &self.mirror_state
     }
 
     /// The fetch sessions of this shard's connections.

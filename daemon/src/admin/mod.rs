@@ -5,6 +5,8 @@
 //! Invariants        1. a shard that does not answer within [`SHARD_ANSWER_TIMEOUT`] counts as not
 //!                      healthy; nobody waits for it longer.
 
+mod mirrors;
+
 use std::future::IntoFuture;
 use std::io;
 use std::net::TcpListener;
@@ -16,7 +18,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -191,6 +193,9 @@ pub fn start(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
+        .route("/mirrors", get(mirrors::status))
+        .route("/mirrors/{name}/pause", post(mirrors::pause))
+        .route("/mirrors/{name}/resume", post(mirrors::resume))
         .with_state(control);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).into_future().await {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::cluster::ClusterCommand;
 use super::consume::ConsumeArguments;
 use super::group::GroupCommand;
+use super::mirror::MirrorCommand;
 use super::output::{Format, Output};
 use super::produce::ProduceArguments;
 use super::topic::TopicCommand;
@@ -38,6 +39,9 @@ pub enum ClientCommand {
     /// Show the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Show, pause and resume the mirrors to the centre
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
 }
 
 /// Where the brokers are.
@@ -90,6 +94,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
         ClientCommand::Consume(consume) => consume.run(),
         ClientCommand::Group(group) => group.run(),
         ClientCommand::Cluster(cluster) => cluster.run(),
+        ClientCommand::Mirror(mirror) => mirror.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ pub mod consume;
 mod escape;
 pub mod group;
 mod interrupt;
+pub mod mirror;
 mod output;
 pub mod produce;
 pub mod start;

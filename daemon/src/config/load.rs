@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::check_together;
 use super::keys::{KEYS, Key, find, most_similar};
+use super::mirror::MirrorConfig;
 use super::{Config, ConfigError};
 
 /// The file that is read when it exists and none is named.
@@ -28,6 +29,7 @@ const VARIABLE_PREFIX: &str = "SLUICE_";
 #[derive(Debug, Default)]
 struct Values {
     by_key: BTreeMap<&'static str, (String, String)>,
+    mirrors: Vec<MirrorConfig>,
 }
 
 /// What the command line says.
@@ -112,15 +114,68 @@ impl Values {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
             ConfigError(format!("file {name} line {line}: {}", error.message()))
         })?;
+        if let Some(mirrors) = table.get_ref().get("mirror") {
+            self.add_mirrors(&name.to_string(), &text, mirrors)?;
+        }
         let mut found = Vec::new();
         flatten("", table.get_ref(), &mut found);
         for (key_name, value, span) in found {
+            if key_name == "mirror" {
+                continue;
+            }
             let place = format!("file {name} line {}", line_of(&text, &span));
             let key = find(&key_name).ok_or_else(|| unknown(&key_name, &place))?;
             let value = value.ok_or_else(|| {
                 ConfigError(format!("{key_name} in {place}: a single value is expected"))
             })?;
             self.add(key, value, place);
+        }
+        Ok(())
+    }
+
+    /// The `[[mirror]]` tables of a file.
+    fn add_mirrors(
+        &mut self,
+        file: &str,
+        text: &str,
+        mirrors: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        let place = |span: &Range<usize>| format!("file {file} line {}", line_of(text, span));
+        let refused = || {
+            let place = place(&mirrors.span());
+            ConfigError(format!("mirror in {place}: tables [[mirror]] are expected"))
+        };
+        let DeValue::Array(tables) = mirrors.get_ref() else {
+            return Err(refused());
+        };
+        for table in tables.iter() {
+            let DeValue::Table(keys) = table.get_ref() else {
+                return Err(refused());
+            };
+            let mut config = MirrorConfig::default();
+            let mut found = Vec::new();
+            flatten_lists("", keys, &mut found);
+            for (key, values, span) in found {
+                let place = place(&span);
+                let values = values.unwrap_or_default();
+                config.apply(&key, &values).map_err(|reason| {
+                    ConfigError(match reason {
+                        Some(reason) => format!("mirror.{key} in {place}: {reason}"),
+                        None => format!("unknown key `mirror.{key}` in {place}"),
+                    })
+                })?;
+            }
+            let checked = config.check();
+            checked
+                .map_err(|reason| ConfigError(format!("{reason} in {}", place(&table.span()))))?;
+            if self.mirrors.iter().any(|other| other.name == config.name) {
+                let place = place(&table.span());
+                let name = &config.name;
+                return Err(ConfigError(format!(
+                    "mirror.name in {place}: {name} is there twice"
+                )));
+            }
+            self.mirrors.push(config);
         }
         Ok(())
     }
@@ -157,6 +212,7 @@ impl Values {
             let place = given.map_or("its default", |(_, place)| place.as_str());
             ConfigError(format!("{} in {place}: {}", fault.key, fault.reason))
         })?;
+        config.mirrors = self.mirrors;
         Ok(config)
     }
 }
@@ -198,6 +254,28 @@ fn flatten(
             flatten(&name, inner, found);
         } else {
             found.push((name, single_value(value), key.span()));
+        }
+    }
+}
+
+/// As [`flatten`], with the values of an array of single values.
+fn flatten_lists(
+    prefix: &str,
+    table: &DeTable<'_>,
+    found: &mut Vec<(String, Option<Vec<String>>, Range<usize>)>,
+) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{prefix}.{}", key.get_ref())
+        };
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten_lists(&name, inner, found),
+            DeValue::Array(items) => {
+                found.push((name, items.iter().map(single_value).collect(), key.span()));
+            }
+            _ => found.push((name, single_value(value).map(|one| vec![one]), key.span())),
         }
     }
 }
@@ -275,6 +353,36 @@ mod tests {
                 .unwrap_err()
                 .0
                 .contains("missing.toml: No such file")
+        );
+    }
+
+    #[test]
+    fn mirrors_are_read_and_their_errors_name_key_file_and_line() {
+        let config = loaded(
+            &[],
+            &[],
+            "[[mirror]]\nname = \"hq\"\nbootstrap = [\"a:1\", \"b\"]\ntopics = \"s.*\"\n\
+             linger.ms = 5\n[[mirror]]\nname = \"two\"\nbootstrap = \"c:2\"\n",
+        );
+        let names: Vec<&str> = config.mirrors.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["hq", "two"]);
+        assert_eq!(config.mirrors[0].bootstrap.len(), 2);
+        assert_eq!(config.mirrors[0].topics, ["s.*"]);
+        check(
+            "[[mirror]]\nname = \"hq\"\nbootstrap = \"a:1\"\nlinger.ms = \"x\"\n",
+            "mirror.linger.ms in file F line 4: a number from 0 to 3600000 is expected, not `x`",
+        );
+        check(
+            "[[mirror]]\nname = \"hq\"\nbotstrap = \"a:1\"\n",
+            "unknown key `mirror.botstrap` in file F line 3",
+        );
+        check(
+            "[[mirror]]\nname = \"hq\"\n",
+            "mirror.bootstrap of mirror hq is missing in file F line 1",
+        );
+        check(
+            "[mirror]\nname = \"hq\"\n",
+            "mirror in file F line 1: tables [[mirror]] are expected",
         );
     }
 

@@ -10,6 +10,7 @@ pub mod check;
 pub mod keys;
 pub mod load;
 pub mod memory;
+pub mod mirror;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -92,6 +93,8 @@ pub struct Config {
     pub storage_discard: bool,
     /// Kafka's broker configs, under Kafka's names.
     pub broker_configs: ConfigMap,
+    /// The `[[mirror]]` tables.
+    pub mirrors: Vec<mirror::MirrorConfig>,
     /// `threads.pin`
     pub threads_pin: bool,
     /// `memory.lock`

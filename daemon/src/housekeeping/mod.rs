@@ -52,7 +52,7 @@ fn is_sound(partition: &Partition) -> bool {
 }
 
 /// What `storage`'s rules want to know of a partition.
-fn log_facts<'a>(partition: &Partition, segments: &'a SegmentFacts) -> LogFacts<'a> {
+fn log_facts<'a>(shard: &Shard, partition: &Partition, segments: &'a SegmentFacts) -> LogFacts<'a> {
     let log_start_offset = partition.log().log_start_offset();
     let active = segments.active;
     let closed_end = segments.closed.last().map(|last| last.next_offset);
@@ -68,6 +68,6 @@ fn log_facts<'a>(partition: &Partition, segments: &'a SegmentFacts) -> LogFacts<
         active_max_timestamp: active_timestamp.max(segments.buffered_max_timestamp),
         log_start_offset,
         high_watermark: partition.high_watermark(),
-        hold_from: None,
+        hold_from: shard.state().mirrors().hold_from(shard, partition),
     }
 }

@@ -16,13 +16,15 @@ use kafka_lite::catalog::Catalog;
 use storage::disk::Clock;
 use storage::disk_budget::DeviceSpace;
 use storage::retention::{
-    BudgetLog, RetentionRules, RollRules, bytes_to_free, is_roll_due, plan_budget, plan_retention,
+    BudgetLog, BudgetPlan, RetentionRules, RollRules, bytes_to_free, is_roll_due, plan_budget,
+    plan_retention,
 };
 use storage::{ChangeError, LogKey, SegmentFacts};
 use tracing::{info, warn};
 
 use super::{is_kept_whole, is_sound, log_facts, wall_clock};
 use crate::limits::{HOUSEKEEPING_INTERVAL, HOUSEKEEPING_INTERVAL_FULL, SETTLE_AFTER};
+use crate::mirror_service::MirrorService;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -150,7 +152,7 @@ impl Keeper {
         now: Duration,
     ) -> Result<(), ChangeError> {
         let segments = partition.log().segments();
-        let facts = log_facts(partition, &segments);
+        let facts = log_facts(&self.shard, partition, &segments);
         let Some(memo) = self.memos.get_mut(&partition.log().key()) else {
             return Ok(());
         };
@@ -192,7 +194,7 @@ impl Keeper {
         // A segment that was active is looked at again once it is closed.
         for _ in 0..2 {
             let segments = partition.log().segments();
-            let facts = log_facts(partition, &segments);
+            let facts = log_facts(&self.shard, partition, &segments);
             let plan = plan_retention(&facts, &rules, wall_clock(&self.shard));
             if plan.log_start_offset > facts.log_start_offset || !plan.remove.is_empty() {
                 let removed = plan.remove.len();
@@ -242,6 +244,24 @@ impl Keeper {
         Ok(space)
     }
 
+    /// What goes first: what is mirrored, then what is not where its mirror allows that.
+    fn plan(&self, logs: &[BudgetLog<'_>], partitions: &[Rc<Partition>], bytes: u64) -> BudgetPlan {
+        let plan = plan_budget(logs, bytes, false);
+        if plan.unmet_bytes == 0 {
+            return plan;
+        }
+        let may_drop = |partition: &Partition| MirrorService::may_drop(&self.shard, partition);
+        let logs: Vec<BudgetLog<'_>> = logs
+            .iter()
+            .zip(partitions)
+            .map(|(log, partition)| BudgetLog {
+                delete: log.delete && (log.facts.hold_from.is_none() || may_drop(partition)),
+                ..*log
+            })
+            .collect();
+        plan_budget(&logs, bytes, true)
+    }
+
     /// Removes the oldest segments of all topics while the byte budget or the device is short, a
     /// little ahead of the moment when appends would be refused.
     async fn make_room(&mut self, partitions: &[Rc<Partition>]) {
@@ -268,13 +288,13 @@ impl Keeper {
             .zip(&segments)
             .map(|(partition, segments)| BudgetLog {
                 slot: partition.log().slot(),
-                facts: log_facts(partition, segments),
+                facts: log_facts(&self.shard, partition, segments),
                 delete: partition.config().cleanup_policy.is_delete
                     && !is_kept_whole(partition)
                     && is_sound(partition),
             })
             .collect();
-        let plan = plan_budget(&logs, bytes, false);
+        let plan = self.plan(&logs, partitions, bytes);
         for partition in partitions {
             let start = plan.log_start_offsets.get(&partition.log().slot()).copied();
             let Some(start) = start else { continue };

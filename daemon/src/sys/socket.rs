@@ -2,8 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown, sockopt};
 
 /// Sends what the socket takes now and returns the count of bytes; `WouldBlock` when it takes
 /// nothing.
@@ -36,6 +37,22 @@ fn shut(descriptor: RawFd, how: Shutdown) {
     // SAFETY: the caller owns the open socket and keeps it open during this call.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let _ignored: Result<(), rustix::io::Errno> = shutdown(socket, how);
+}
+
+/// Ends the connection when the peer has not acknowledged sent bytes for so long, and resets it
+/// when it is closed: what was not sent by then is dropped.
+///
+/// The caller owns the socket.
+///
+/// # Errors
+/// What the system says.
+pub fn give_up_after(descriptor: RawFd, time: Duration) -> io::Result<()> {
+    // SAFETY: the caller owns the open socket and keeps it open during this call.
+    let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(socket, ms)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    Ok(sockopt::set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
 /// Takes a socket out of the runtime, before any operation was started on it.

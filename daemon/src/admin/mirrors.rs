@@ -1,0 +1,171 @@
+//! Mirrors over admin HTTP: what they do, and stopping and resuming them.
+//!
+//! What it is        `GET /mirrors`, `POST /mirrors/NAME/pause`, `POST /mirrors/NAME/resume`; JSON.
+//! Invariants        1. a pause is durable before it is answered.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mirror::{LaneStatus, MirrorStatus};
+use serde_json::{Value, json};
+
+use super::{Control, NoAnswer};
+use crate::mirror_service::metrics::{lag_records, lag_seconds, last_success_seconds};
+use crate::mirror_service::write_paused;
+
+/// What one shard says of a mirror.
+type Part = (MirrorStatus, usize, i64);
+
+/// Everything about all mirrors.
+pub(super) async fn status(State(control): State<Arc<Control>>) -> Response {
+    match collect(&control).await {
+        Ok(mirrors) => axum_json(&json!({ "mirrors": mirrors })),
+        Err(no_answer) => failed(&no_answer),
+    }
+}
+
+/// Stops a mirror.
+pub(super) async fn pause(control: State<Arc<Control>>, name: Path<String>) -> Response {
+    set_paused(control, name, true).await
+}
+
+/// Lets a mirror go on.
+pub(super) async fn resume(control: State<Arc<Control>>, name: Path<String>) -> Response {
+    set_paused(control, name, false).await
+}
+
+async fn set_paused(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    is_paused: bool,
+) -> Response {
+    let to_write = name.clone();
+    let written = control.ask_later(0, move |shard, answer| {
+        let shard = Rc::clone(shard);
+        drop(monoio::spawn(async move {
+            let is_known = shard
+                .config()
+                .mirrors
+                .iter()
+                .any(|one| one.name == to_write);
+            let is_durable = is_known && write_paused(&shard, &to_write, is_paused).await;
+            // The asker may have given up.
+            let _gone: Result<(), _> = answer.send((is_known, is_durable));
+        }));
+    });
+    match written.await {
+        Err(no_answer) => return failed(&no_answer),
+        Ok((false, _)) => {
+            let line = format!("there is no mirror {name}\n");
+            return (StatusCode::NOT_FOUND, line).into_response();
+        }
+        Ok((true, false)) => {
+            let line = "the change could not be stored\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, line).into_response();
+        }
+        Ok((true, true)) => {}
+    }
+    for shard in control.shards() {
+        let name = name.clone();
+        let told = control.ask(shard, move |shard| {
+            shard.state().mirrors().set_paused(&name, is_paused)
+        });
+        if let Err(no_answer) = told.await {
+            return failed(&no_answer);
+        }
+    }
+    axum_json(&json!({ "name": name, "paused": is_paused }))
+}
+
+async fn collect(control: &Control) -> Result<Vec<Value>, NoAnswer> {
+    let mut by_name: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    for shard in control.shards() {
+        let parts = control
+            .ask(shard, |shard| {
+                (shard.state().mirrors().status(), shard.wall_clock_ms())
+            })
+            .await?;
+        let (statuses, now_ms) = parts;
+        for (status, kept_bytes) in statuses {
+            let parts = by_name.entry(status.name.clone()).or_default();
+            parts.push((status, kept_bytes, now_ms));
+        }
+    }
+    let all = by_name.iter();
+    Ok(all.map(|(name, parts)| mirror_json(name, parts)).collect())
+}
+
+fn mirror_json(name: &str, parts: &[Part]) -> Value {
+    let sum =
+        |of: fn(&MirrorStatus) -> u64| -> u64 { parts.iter().map(|(status, ..)| of(status)).sum() };
+    let lanes = parts.iter().flat_map(|(status, ..)| &status.lanes);
+    let of_lanes = |of: fn(&LaneStatus) -> u64| -> u64 { lanes.clone().map(of).sum() };
+    // The shard with the worst link speaks for all.
+    let order = ["down", "connecting", "waiting", "paused", "up", "idle"];
+    let rank = |link: &str| order.iter().position(|one| *one == link);
+    let link = parts
+        .iter()
+        .map(|(status, ..)| status.link.name())
+        .min_by_key(|link| rank(link));
+    let age = parts
+        .iter()
+        .map(|(status, _, now_ms)| lag_seconds(status, *now_ms))
+        .max();
+    let last = parts
+        .iter()
+        .map(|(status, ..)| last_success_seconds(status))
+        .max();
+    let fault = parts
+        .iter()
+        .find_map(|(status, ..)| status.link_fault.clone());
+    let kept: usize = parts.iter().map(|(_, kept, _)| *kept).sum();
+    json!({
+        "name": name,
+        "link": link,
+        "link_fault": fault,
+        "lag_records": sum(lag_records),
+        "oldest_unmirrored_age_seconds": age,
+        "last_success_time_seconds": last,
+        "records": sum(|status| status.counters.records),
+        "batches": sum(|status| status.counters.batches),
+        "batch_bytes": sum(|status| status.counters.batch_bytes),
+        "sent_bytes": sum(|status| status.counters.sent_bytes),
+        "received_bytes": sum(|status| status.counters.received_bytes),
+        "retries": sum(|status| status.counters.retries),
+        "tail_checks": sum(|status| status.counters.tail_checks),
+        "missing_records": of_lanes(|lane| lane.missing_records),
+        "gaps": of_lanes(|lane| lane.gaps),
+        "dead_letters": of_lanes(|lane| lane.dead_letters),
+        "possible_duplicate_batches": of_lanes(|lane| lane.possible_duplicates),
+        "kept_bytes": kept,
+        "lanes": lanes.clone().map(lane_json).collect::<Vec<_>>(),
+    })
+}
+
+fn lane_json(lane: &LaneStatus) -> Value {
+    json!({
+        "topic": lane.topic,
+        "partition": lane.key.source.partition,
+        "lane": lane.key.lane,
+        "target_topic": lane.target_topic,
+        "target_partition": lane.target_partition,
+        "cursor": lane.cursor,
+        "high_watermark": lane.high_watermark,
+        "lag_records": lane.high_watermark.saturating_sub(lane.cursor),
+        "mirrored_records": lane.mirrored_records,
+        "fault": lane.fault,
+    })
+}
+
+fn axum_json(value: &Value) -> Response {
+    let kind = [(axum::http::header::CONTENT_TYPE, "application/json")];
+    (kind, format!("{value}\n")).into_response()
+}
+
+fn failed(no_answer: &NoAnswer) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{no_answer}\n")).into_response()
+}

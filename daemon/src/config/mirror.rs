@@ -1,0 +1,281 @@
+//! The `[[mirror]]` tables of the configuration files.
+//!
+//! What it is        keys, defaults and checks of one mirror. Names of keys are written with dots;
+//!                   only files have them, since a mirror has no single value.
+//! Invariants        1. an error names the key, the file and the line.
+
+use std::time::Duration;
+
+use kafka_lite::record_batch::Compression;
+use mirror::{Address, PartitionMapping, TargetName};
+
+use super::keys::size;
+
+/// A mirror as the operator wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorConfig {
+    /// `name`
+    pub name: String,
+    /// `site`; `None` is the name of the machine.
+    pub site: Option<String>,
+    /// `bootstrap`
+    pub bootstrap: Vec<Address>,
+    /// `topics`: patterns with `*`, the more urgent first.
+    pub topics: Vec<String>,
+    /// `target`
+    pub target: TargetName,
+    /// `partitions`
+    pub mapping: PartitionMapping,
+    /// `create.topics`
+    pub create_topics: bool,
+    /// `compression`
+    pub compression: Compression,
+    /// `batch.bytes`
+    pub batch_bytes: usize,
+    /// `linger.ms`
+    pub linger: Duration,
+    /// `rate.bytes.per.second`
+    pub rate_bytes_per_second: Option<u64>,
+    /// `windows`: minutes of the day, UTC.
+    pub windows: Vec<(u16, u16)>,
+    /// `when.full`: whether unmirrored records may go for lack of room.
+    pub drops_oldest: bool,
+}
+
+/// Smallest and largest `batch.bytes`.
+const BATCH_BYTES: (u64, u64) = (1024, 8 << 20);
+
+impl Default for MirrorConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            site: None,
+            bootstrap: Vec::new(),
+            topics: vec!["*".to_owned()],
+            target: TargetName::default(),
+            mapping: PartitionMapping::Sticky,
+            create_topics: true,
+            compression: Compression::Zstd,
+            batch_bytes: mirror::limits::BATCH_BYTES_DEFAULT,
+            linger: Duration::from_millis(500),
+            rate_bytes_per_second: None,
+            windows: Vec::new(),
+            drops_oldest: true,
+        }
+    }
+}
+
+impl MirrorConfig {
+    /// Takes one key with its values (one, or those of an array).
+    ///
+    /// # Errors
+    /// What is expected; `None` for an unknown key.
+    pub fn apply(&mut self, key: &str, values: &[String]) -> Result<(), Option<String>> {
+        match key {
+            "bootstrap" => self.bootstrap = each(values, address)?,
+            "topics" => self.topics = values.to_vec(),
+            "windows" => self.windows = each(values, window)?,
+            _ => {
+                let [value] = values else {
+                    return Err(Some("a single value is expected".to_owned()));
+                };
+                return self.apply_single(key, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_single(&mut self, key: &str, value: &str) -> Result<(), Option<String>> {
+        match key {
+            "name" => self.name = name(value)?,
+            "site" => {
+                mirror::Site::new(value, [0; 8]).map_err(Some)?;
+                self.site = Some(value.to_owned());
+            }
+            "target" => self.target = TargetName::new(value).map_err(Some)?,
+            "partitions" => {
+                self.mapping = match value {
+                    "sticky" => PartitionMapping::Sticky,
+                    "preserve" => PartitionMapping::Preserve,
+                    "key" => PartitionMapping::Key,
+                    _ => return Err(expected("sticky, preserve or key", value)),
+                }
+            }
+            "create.topics" => self.create_topics = boolean(value)?,
+            "compression" => {
+                let known = Compression::from_name(value);
+                self.compression =
+                    known.ok_or_else(|| expected("none, gzip, snappy, lz4 or zstd", value))?;
+            }
+            "batch.bytes" => {
+                let (least, most) = BATCH_BYTES;
+                let bytes = size(value, least, most).map_err(Some)?;
+                self.batch_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            "linger.ms" => {
+                let ms: Option<u64> = value.parse().ok().filter(|ms| *ms <= 3_600_000);
+                let ms = ms.ok_or_else(|| expected("a number from 0 to 3600000", value))?;
+                self.linger = Duration::from_millis(ms);
+            }
+            "rate.bytes.per.second" => {
+                self.rate_bytes_per_second = match value {
+                    "off" => None,
+                    _ => Some(size(value, 100, u64::MAX).map_err(Some)?),
+                }
+            }
+            "when.full" => {
+                self.drops_oldest = match value {
+                    "drop_oldest" => true,
+                    "reject" => false,
+                    _ => return Err(expected("drop_oldest or reject", value)),
+                }
+            }
+            _ => return Err(None),
+        }
+        Ok(())
+    }
+
+    /// What is missing, once all keys are taken.
+    ///
+    /// # Errors
+    /// The key and what is expected of it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.name.is_empty() {
+            return Err("mirror.name is missing".to_owned());
+        }
+        if self.bootstrap.is_empty() {
+            return Err(format!(
+                "mirror.bootstrap of mirror {} is missing",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a topic is forwarded, and its place in `topics`: the lower, the more urgent.
+    pub fn priority_of(&self, topic: &str) -> Option<u8> {
+        let place = self
+            .topics
+            .iter()
+            .position(|pattern| matches(pattern.as_bytes(), topic.as_bytes()))?;
+        Some(u8::try_from(place).unwrap_or(u8::MAX))
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pattern);
+    let mut parts = text.split('*');
+    let name = String::from_utf8_lossy(name);
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+fn each<T>(
+    values: &[String],
+    parse: impl Fn(&str) -> Result<T, Option<String>>,
+) -> Result<Vec<T>, Option<String>> {
+    values.iter().map(|value| parse(value)).collect()
+}
+
+fn expected(what: &str, got: &str) -> Option<String> {
+    Some(format!("{what} is expected, not `{got}`"))
+}
+
+fn boolean(value: &str) -> Result<bool, Option<String>> {
+    value.parse().map_err(|_| expected("true or false", value))
+}
+
+fn name(value: &str) -> Result<String, Option<String>> {
+    let is_legal = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let fits = !value.is_empty() && value.len() <= 100 && value.chars().all(is_legal);
+    let refused = || expected("a name of letters, digits, `.`, `_` and `-`", value);
+    fits.then(|| value.to_owned()).ok_or_else(refused)
+}
+
+fn address(value: &str) -> Result<Address, Option<String>> {
+    let parsed: crate::client::Address = value.parse().map_err(Some)?;
+    Ok(Address {
+        host: parsed.host,
+        port: parsed.port,
+    })
+}
+
+/// `HH:MM-HH:MM`
+fn window(value: &str) -> Result<(u16, u16), Option<String>> {
+    let minute = |text: &str| {
+        let (hour, minute) = text.split_once(':')?;
+        let hour: u16 = hour.parse().ok().filter(|hour| *hour < 24)?;
+        let minute: u16 = minute.parse().ok().filter(|minute| *minute < 60)?;
+        Some(hour * 60 + minute)
+    };
+    let both = value.split_once('-');
+    let parsed = both.and_then(|(start, end)| Some((minute(start)?, minute(end)?)));
+    parsed.ok_or_else(|| expected("HH:MM-HH:MM (UTC)", value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MirrorConfig, matches};
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, fits) in [
+            ("*", "a", true),
+            ("a*", "ab", true),
+            ("a*", "ba", false),
+            ("a", "ab", false),
+            ("*.t", "x.t", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "acb", false),
+            ("ab*ba", "aba", false),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                fits,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_patterns_is_the_priority() {
+        let mut config = MirrorConfig::default();
+        let topics = ["alarms".to_owned(), "sensors.*".to_owned()];
+        config.apply("topics", &topics).unwrap();
+        assert_eq!(config.priority_of("alarms"), Some(0));
+        assert_eq!(config.priority_of("sensors.1"), Some(1));
+        assert_eq!(config.priority_of("other"), None);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_is_expected() {
+        let mut config = MirrorConfig::default();
+        for (key, value) in [
+            ("linger.ms", "soon"),
+            ("windows", "25:00-01:00"),
+            ("partitions", "random"),
+            ("target", "{x}"),
+            ("bootstrap", ":"),
+            ("compression", "rar"),
+        ] {
+            let error = config.apply(key, &[value.to_owned()]).unwrap_err();
+            assert!(error.is_some(), "{key}");
+        }
+        assert_eq!(config.apply("lingre.ms", &["1".to_owned()]), Err(None));
+        assert!(config.check().is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! One connection to a broker of the centre.
+//!
+//! What it is        a reader and a writer task around a queue of frames.
+//! What it is not    knowledge of Kafka beyond the length prefix.
+//! Invariants        1. frames leave in the order they were given. 2. after `close` nothing is heard
+//!                   of the connection. 3. a killed process leaves nothing half sent: the socket is
+//!                   reset, what it had not sent is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_lite::frame::{FrameSplitter, FrameStatus, LENGTH_PREFIX_BYTES};
+use kafka_lite::primitive::EncodedFrame;
+use mirror::{Address, ConnectionId};
+use monoio::io::{AsyncReadRentExt, AsyncWriteRentExt, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+
+use super::runner::Runner;
+use crate::limits::{MIRROR_DIAL_TIMEOUT, MIRROR_SEGMENT_TIMEOUT};
+use crate::shard::notify::Notify;
+use crate::sys::socket;
+
+/// The end that the runner keeps.
+#[derive(Default)]
+pub(super) struct Link {
+    frames: RefCell<VecDeque<Bytes>>,
+    added: Notify,
+    is_closed: Cell<bool>,
+    /// The reader has ended.
+    is_ended: Cell<bool>,
+    descriptor: Cell<Option<RawFd>>,
+}
+
+impl Link {
+    /// Queues a frame.
+    pub(super) fn send(&self, frame: EncodedFrame) {
+        self.frames.borrow_mut().extend(frame.pieces);
+        self.added.notify();
+    }
+
+    /// Ends the connection; both tasks return.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+        if let Some(descriptor) = self.descriptor.get() {
+            socket::shut_down(descriptor);
+        }
+        self.added.notify();
+    }
+}
+
+/// Opens a connection and serves it until it ends.
+pub(super) async fn run(runner: Rc<Runner>, link: Rc<Link>, id: ConnectionId, address: Address) {
+    let reason = match dial(&runner, &address).await {
+        Err(error) => error.to_string(),
+        Ok(_) if link.is_closed.get() => return,
+        Ok(stream) => serve(&runner, &link, id, stream).await,
+    };
+    if !link.is_closed.replace(true) {
+        runner.input(|mirror, now| mirror.handle_closed(now, id, &reason));
+    }
+    runner.forget(id);
+}
+
+async fn dial(runner: &Runner, address: &Address) -> io::Result<TcpStream> {
+    let (host, port) = (address.host.clone(), address.port);
+    // The system's resolver blocks.
+    let resolved = runner
+        .shard()
+        .helper()
+        .run(move || -> io::Result<Vec<SocketAddr>> {
+            Ok((host.as_str(), port).to_socket_addrs()?.collect())
+        })
+        .await?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for target in resolved {
+        let connecting = TcpStream::connect_addr(target);
+        match monoio::time::timeout(MIRROR_DIAL_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                socket::give_up_after(stream.as_raw_fd(), MIRROR_SEGMENT_TIMEOUT)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
+/// Reads frames until the end; returns why it ended.
+async fn serve(
+    runner: &Rc<Runner>,
+    link: &Rc<Link>,
+    id: ConnectionId,
+    stream: TcpStream,
+) -> String {
+    link.descriptor.set(Some(stream.as_raw_fd()));
+    let (mut reader, writer) = stream.into_split();
+    let writing = monoio::spawn(write(Rc::clone(link), writer));
+    runner.input(|mirror, now| mirror.handle_connected(now, id));
+    let splitter = FrameSplitter::for_responses(mirror::limits::RESPONSE_BYTES_MAX);
+    let reason = loop {
+        match read_frame(&mut reader, &splitter).await {
+            Ok(frame) if !link.is_closed.get() => {
+                runner.input(|mirror, now| mirror.handle_frame(now, id, frame));
+            }
+            Ok(_) => break "closed".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                break "the broker closed the connection".to_owned();
+            }
+            Err(error) => break error.to_string(),
+        }
+    };
+    if let Some(descriptor) = link.descriptor.get() {
+        socket::shut_down(descriptor);
+    }
+    link.is_ended.set(true);
+    link.added.notify();
+    writing.await;
+    // Both halves are let go behind this line: nobody may shut the descriptor down any more.
+    link.descriptor.set(None);
+    reason
+}
+
+async fn read_frame(
+    reader: &mut impl AsyncReadRentExt,
+    splitter: &FrameSplitter,
+) -> io::Result<Vec<u8>> {
+    let (result, prefix) = reader.read_exact(vec![0; LENGTH_PREFIX_BYTES]).await;
+    result?;
+    let status = splitter.poll_frame(&prefix);
+    let frame_end = match status.map_err(|error| io::Error::other(error.to_string()))? {
+        FrameStatus::BodyMissing { frame_end, .. } | FrameStatus::Complete { frame_end } => {
+            frame_end
+        }
+        FrameStatus::LengthMissing(_) => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    let body = vec![0; frame_end.saturating_sub(LENGTH_PREFIX_BYTES)];
+    let (result, body) = reader.read_exact(body).await;
+    result?;
+    Ok(body)
+}
+
+/// Writes frames until the connection ends.
+async fn write(link: Rc<Link>, mut half: OwnedWriteHalf<TcpStream>) {
+    while !link.is_closed.get() && !link.is_ended.get() {
+        let next = link.frames.borrow_mut().pop_front();
+        let Some(piece) = next else {
+            link.added.wait().await;
+            continue;
+        };
+        let (result, _piece) = half.write_all(piece).await;
+        if result.is_err() {
+            // The reader hears of the end as well and tells it.
+            if let Some(descriptor) = link.descriptor.get() {
+                socket::shut_down(descriptor);
+            }
+            break;
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The mirrors of one shard: from the configuration to running state machines.
+//!
+//! What it is        which partitions are forwarded, the sockets, the timers, the state topic, and
+//!                   what others ask: status, pause, what retention must keep.
+//! What it is not    a rule of the mirror: those are in the crate `mirror`.
+//! Invariants        1. a partition that a mirror wants is held from its start until the mirror has
+//!                   said how far it is. 2. without `[[mirror]]` nothing is created and nothing
+//!                   runs.
+//! Reading order     [`MirrorService::run`], then [`runner`], [`connection`], [`state`].
+
+mod connection;
+pub(crate) mod metrics;
+mod runner;
+pub(crate) mod state;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use kafka_lite::catalog::{MIRROR_TOPIC, is_internal};
+use mirror::StateKey;
+use mirror::{LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey, SourceStart};
+use tracing::{error, warn};
+
+use self::runner::Runner;
+use self::state::StateRecord;
+use crate::config::mirror::MirrorConfig;
+use crate::controller;
+use crate::limits::MIRROR_STATE_RETRY;
+use crate::partition::Partition;
+use crate::shard::Shard;
+use crate::shard::notify::Notify;
+
+/// Value of a control record of a paused mirror, and of one that runs.
+const PAUSED: u8 = 1;
+const RUNNING: u8 = 0;
+
+/// The mirrors of a shard.
+#[derive(Default)]
+pub(crate) struct MirrorService {
+    runners: RefCell<Vec<Rc<Runner>>>,
+    known: RefCell<BTreeMap<(String, LaneKey), Progress>>,
+    catalog_changed: Notify,
+}
+
+impl MirrorService {
+    /// Starts the mirrors, then follows the catalog, for ever.
+    pub(crate) async fn run(shard: Rc<Shard>) {
+        if shard.config().mirrors.is_empty() {
+            return;
+        }
+        let service = Rc::clone(shard.state().mirrors());
+        let records = load(&shard).await;
+        let paused = service.take_records(&records);
+        for config in &shard.config().mirrors {
+            match service.build(&shard, config) {
+                Ok(runner) => {
+                    if paused.contains(&config.name) {
+                        runner.input(|mirror, now| mirror.handle_paused(now, true));
+                    }
+                    drop(monoio::spawn(Rc::clone(&runner).run_timers()));
+                    service.runners.borrow_mut().push(runner);
+                }
+                Err(reason) => error!(mirror = %config.name, reason, "a mirror does not start"),
+            }
+        }
+        metrics::register(&shard, &service);
+        loop {
+            service.add_sources(&shard);
+            service.catalog_changed.wait().await;
+        }
+    }
+
+    fn build(&self, shard: &Rc<Shard>, config: &MirrorConfig) -> Result<Rc<Runner>, String> {
+        let identity = &shard.process().identity;
+        let bytes = identity.incarnation.as_bytes();
+        let incarnation = *bytes.first_chunk::<8>().ok_or("no incarnation")?;
+        let machine = rustix::system::uname();
+        let machine = machine.nodename().to_string_lossy();
+        let site = config.site.as_deref().unwrap_or(&machine);
+        let options = Options {
+            target: config.target.clone(),
+            mapping: config.mapping,
+            create_topics: config.create_topics,
+            compression: config.compression,
+            batch_bytes: config.batch_bytes,
+            linger: config.linger,
+            rate_bytes_per_second: config.rate_bytes_per_second,
+            windows: config.windows.clone(),
+            ..Options::new(
+                &config.name,
+                Site::new(site, incarnation)?,
+                config.bootstrap.clone(),
+            )
+        };
+        let seed = shard.wall_clock_ms().unsigned_abs() ^ u64::from(shard.id());
+        let mirror = Mirror::new(&runner::now(shard), options, seed);
+        Ok(Runner::new(shard, config.clone(), mirror))
+    }
+
+    /// Keeps progress for the lanes to come; returns the mirrors that are paused.
+    fn take_records(&self, records: &[StateRecord]) -> Vec<String> {
+        let mut paused = Vec::new();
+        for (key, value) in records {
+            match StateKey::decode(key) {
+                Ok(StateKey::Lane(mirror, lane)) => match Progress::decode(value) {
+                    Ok(progress) => {
+                        self.known.borrow_mut().insert((mirror, lane), progress);
+                    }
+                    Err(error) => warn!(mirror, %error, "the progress of a lane cannot be read"),
+                },
+                Ok(StateKey::Control(mirror)) if value.as_slice() == [PAUSED] => {
+                    paused.push(mirror);
+                }
+                Ok(StateKey::Control(_) | StateKey::Usage(..)) => {}
+                Err(error) => warn!(%error, "a state record of a mirror cannot be read"),
+            }
+        }
+        paused
+    }
+
+    /// Gives every mirror the partitions of this shard that it wants and does not have.
+    fn add_sources(&self, shard: &Rc<Shard>) {
+        let runners = self.runners.borrow().clone();
+        for partition in shard.state().partitions().all() {
+            if !partition.is_ready() || is_internal(partition.topic()) {
+                continue;
+            }
+            let key = source_key(&partition);
+            for runner in &runners {
+                let priority = runner.config().priority_of(partition.topic());
+                if let Some(priority) = priority
+                    && !runner.has_source(key)
+                    && let Some(start) = self.start_of(shard, runner, &partition, priority)
+                {
+                    runner.add_source(key, &partition, start);
+                }
+            }
+        }
+    }
+
+    fn start_of(
+        &self,
+        shard: &Shard,
+        runner: &Runner,
+        partition: &Partition,
+        priority: u8,
+    ) -> Option<SourceStart> {
+        let catalog = shard.catalog();
+        let topic = catalog.topic(partition.topic())?;
+        let source = source_key(partition);
+        let name = &runner.config().name;
+        let known = self.known.borrow();
+        let of_lane = known
+            .iter()
+            .filter(|((mirror, lane), _)| mirror == name && lane.source == source);
+        Some(SourceStart {
+            topic: partition.topic().to_string(),
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            log_start_offset: partition.log().log_start_offset(),
+            high_watermark: partition.high_watermark(),
+            leader_epoch: partition.leader_epoch(),
+            priority,
+            progress: of_lane
+                .map(|((_, lane), progress)| (lane.lane, progress.clone()))
+                .collect(),
+        })
+    }
+
+    /// The catalog has changed: there may be new partitions.
+    pub(crate) fn handle_catalog(&self) {
+        self.catalog_changed.notify();
+    }
+
+    /// First offset of a partition that must stay for a mirror.
+    pub(crate) fn hold_from(&self, shard: &Shard, partition: &Partition) -> Option<i64> {
+        let wants = |config: &&MirrorConfig| config.priority_of(partition.topic()).is_some();
+        let configs = shard.config().mirrors.iter().filter(wants);
+        if is_internal(partition.topic()) {
+            return None;
+        }
+        let runners = self.runners.borrow();
+        let held = configs.map(|config| {
+            let runner = runners
+                .iter()
+                .find(|runner| runner.config().name == config.name);
+            runner
+                .and_then(|runner| runner.hold_from(source_key(partition)))
+                .unwrap_or_else(|| partition.log().log_start_offset())
+        });
+        held.min()
+    }
+
+    /// Whether unmirrored records of a partition may go for lack of room.
+    pub(crate) fn may_drop(shard: &Shard, partition: &Partition) -> bool {
+        let mut configs = shard.config().mirrors.iter();
+        configs.all(|one| one.drops_oldest || one.priority_of(partition.topic()).is_none())
+    }
+
+    /// What every mirror of this shard says of itself, with the bytes that it keeps.
+    pub(crate) fn status(&self) -> Vec<(MirrorStatus, usize)> {
+        let runners = self.runners.borrow();
+        let statuses = runners.iter();
+        statuses
+            .map(|runner| (runner.status(), runner.kept_bytes()))
+            .collect()
+    }
+
+    /// Stops a mirror on this shard or lets it go on; returns whether there is one of this name.
+    pub(crate) fn set_paused(&self, name: &str, is_paused: bool) -> bool {
+        let runners = self.runners.borrow().clone();
+        let runner = runners.iter().find(|runner| runner.config().name == name);
+        if let Some(runner) = runner {
+            runner.input(|mirror, now| mirror.handle_paused(now, is_paused));
+        }
+        runner.is_some()
+    }
+}
+
+/// Writes down whether a mirror is paused; returns whether that is durable.
+pub(crate) async fn write_paused(shard: &Rc<Shard>, name: &str, is_paused: bool) -> bool {
+    let key = StateKey::Control(name.to_owned()).encode();
+    let value = vec![if is_paused { PAUSED } else { RUNNING }];
+    runner::write_state(shard, key, value).await
+}
+
+/// All state records, once the topic is there and loaded.
+async fn load(shard: &Rc<Shard>) -> Vec<StateRecord> {
+    loop {
+        if let Err(code) = controller::ensure_internal_topic(shard, MIRROR_TOPIC).await {
+            warn!(
+                error = code.name(),
+                "the topic for the progress of mirrors is not there"
+            );
+            monoio::time::sleep(MIRROR_STATE_RETRY).await;
+            continue;
+        }
+        let catalog = shard.catalog();
+        let owner = catalog
+            .topic(MIRROR_TOPIC)
+            .and_then(|topic| controller::place(shard, topic, 0));
+        let Some(owner) = owner else {
+            monoio::time::sleep(MIRROR_STATE_RETRY).await;
+            continue;
+        };
+        return shard
+            .call_with(owner, |there, answer| {
+                let there = Rc::clone(there);
+                drop(monoio::spawn(async move {
+                    let records = there.state().mirror_state().snapshot().await;
+                    answer.send(&there, records);
+                }));
+            })
+            .await;
+    }
+}
+
+fn source_key(partition: &Partition) -> SourceKey {
+    SourceKey {
+        topic_id: partition.topic_id(),
+        partition: partition.index(),
+    }
+}
