@@ -93,6 +93,10 @@ pub(crate) enum Verdict {
 }
 
 /// A lane.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one lane"
+)]
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) key: LaneKey,
@@ -379,9 +383,7 @@ impl Lane {
             .iter()
             .position(|batch| batch.state == BatchState::Waiting)?;
         let batch = self.batches.get(place)?;
-        if self.progress.producer.is_none() {
-            return None;
-        }
+        self.progress.producer?;
         let is_ready = batch.bytes.is_some() && batch.version <= self.written;
         let unanswered = self.outstanding();
         (is_ready && unanswered < self.in_flight_max(now)).then_some(place)
@@ -538,9 +540,10 @@ impl Lane {
             };
             return Some((verdict, ErrorCode::None, String::new()));
         };
-        let verdict = match verdict(*code) {
-            _ if has_overtaken => Verdict::Overtaken,
-            other => other,
+        let verdict = if has_overtaken {
+            Verdict::Overtaken
+        } else {
+            verdict(*code)
         };
         Some((verdict, *code, sentence.clone()))
     }
@@ -712,6 +715,10 @@ impl Lane {
 }
 
 /// What a refusal means.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of what is not listed nothing is known: the tail says what has happened"
+)]
 fn verdict(code: ErrorCode) -> Verdict {
     match code {
         ErrorCode::NotLeaderOrFollower

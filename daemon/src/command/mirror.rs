@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::CommandError;
 use super::output::{Format, Output, Report, Table};
@@ -214,6 +214,6 @@ fn exchange(address: &str, method: &str, path: &str) -> io::Result<String> {
 }
 
 fn cells(value: &Value, names: &[&str]) -> Vec<Value> {
-    let cell = |name: &&str| value.get(*name).cloned().unwrap_or_else(|| json!(null));
+    let cell = |name: &&str| value.get(*name).cloned().unwrap_or(Value::Null);
     names.iter().map(cell).collect()
 }

@@ -258,12 +258,11 @@ fn flatten(
     }
 }
 
+/// Full name, values (`None` for what is neither a value nor an array of values), and place.
+type Listed = (String, Option<Vec<String>>, Range<usize>);
+
 /// As [`flatten`], with the values of an array of single values.
-fn flatten_lists(
-    prefix: &str,
-    table: &DeTable<'_>,
-    found: &mut Vec<(String, Option<Vec<String>>, Range<usize>)>,
-) {
+fn flatten_lists(prefix: &str, table: &DeTable<'_>, found: &mut Vec<Listed>) {
     for (key, value) in table {
         let name = if prefix.is_empty() {
             key.get_ref().to_string()
@@ -275,7 +274,13 @@ fn flatten_lists(
             DeValue::Array(items) => {
                 found.push((name, items.iter().map(single_value).collect(), key.span()));
             }
-            _ => found.push((name, single_value(value).map(|one| vec![one]), key.span())),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {
+                found.push((name, single_value(value).map(|one| vec![one]), key.span()));
+            }
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct TopicInfo {
 }
 
 /// What is known, and what is to be asked.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one table"
+)]
 #[derive(Debug)]
 pub(crate) struct Metadata {
     creates_topics: bool,

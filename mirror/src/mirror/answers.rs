@@ -205,15 +205,16 @@ fn result_for(
         .flat_map(|topic| &topic.partition_responses)
         .find(|partition| partition.index == target.partition)
         .ok_or_else(nothing)?;
-    match answer.error_code {
-        ErrorCode::None => Ok(Some(answer.base_offset).filter(|offset| *offset >= 0)),
-        // It stands there; where, the leader does not remember.
-        ErrorCode::DuplicateSequenceNumber => Ok(None),
-        code => {
-            let sentence = answer.error_message.as_deref().unwrap_or_default();
-            Err((code, sentence.to_owned()))
-        }
+    let code = answer.error_code;
+    if code.is_none() {
+        return Ok(Some(answer.base_offset).filter(|offset| *offset >= 0));
     }
+    if code == ErrorCode::DuplicateSequenceNumber {
+        // It stands there; where, the leader does not remember.
+        return Ok(None);
+    }
+    let sentence = answer.error_message.as_deref().unwrap_or_default();
+    Err((code, sentence.to_owned()))
 }
 
 fn is_same_id(left: [u8; 16], right: [u8; 16]) -> bool {

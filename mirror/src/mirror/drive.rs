@@ -108,9 +108,10 @@ impl Mirror {
                 lane.checks += u32::from(verdict != Verdict::Unsure);
                 lane.is_proven = false;
                 self.counters.tail_checks += 1;
-                lane.phase = Phase::Checking(match verdict {
-                    Verdict::Overtaken => Tail::of_records(&lane.progress),
-                    _ => Tail::new(),
+                lane.phase = Phase::Checking(if verdict == Verdict::Overtaken {
+                    Tail::of_records(&lane.progress)
+                } else {
+                    Tail::new()
                 });
                 self.due.insert(lane.key);
             }

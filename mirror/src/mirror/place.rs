@@ -58,12 +58,7 @@ impl Mirror {
     }
 
     /// Compares the target with what the centre has.
-    fn settle_target(
-        &mut self,
-        now: &Now,
-        lane: &mut Lane,
-        info: &TopicInfo,
-    ) -> Result<(), String> {
+    fn settle_target(&self, now: &Now, lane: &mut Lane, info: &TopicInfo) -> Result<(), String> {
         let cluster_id = self.link.metadata.cluster_id().to_owned();
         let count = i32::try_from(info.leaders.len()).unwrap_or(i32::MAX);
         let topic = lane.target_topic.clone();

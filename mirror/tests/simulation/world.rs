@@ -107,7 +107,6 @@ pub(crate) struct World {
     pub(crate) cuts: u64,
     pub(crate) appends_left: u64,
     timestamp_back_ms: i64,
-    pub(crate) site: &'static str,
     pub(crate) is_synchronised: bool,
 }
 
@@ -153,7 +152,6 @@ impl World {
             cuts: 0,
             appends_left: 0,
             timestamp_back_ms: 0,
-            site: "gateway",
             is_synchronised: true,
         };
         for partition in 0..partitions {
@@ -610,7 +608,7 @@ impl World {
                     .iter()
                     .zip(&expected)
                     .position(|(left, right)| left != right);
-                let place = place.unwrap_or(offsets.len().min(expected.len()));
+                let place = place.unwrap_or_else(|| offsets.len().min(expected.len()));
                 let near = |all: &[i64]| {
                     all.iter()
                         .skip(place.saturating_sub(2))
