@@ -3,8 +3,10 @@
 //! What it is        the progress, the batches in flight, and the rules when what is read, written
 //!                   down and sent. [`crate::Mirror`] carries it out.
 //! What it is not    the tail check (`tail`), nor the choice between lanes.
-//! Invariants        1. `batches` and `progress.in_flight` have the same length and order. 2. batches
-//!                   are sent in their order, a batch only when its intent is durable. 3. nothing is
+//! Invariants        1. `batches` and `progress.in_flight` have the same length and order. 2.
+//!                   batches
+//!                   are sent in their order, a batch only when its intent is durable. 3. nothing
+//!                   is
 //!                   sent again before everything sent was answered or its connection is gone.
 //! Source            design `edge-mirror-mqtt.md` §2.3; `docs/decisions/2026-11-24-mirror.md`.
 
@@ -108,7 +110,8 @@ pub(crate) struct Lane {
     pub(crate) log_start_offset: i64,
     pub(crate) high_watermark: i64,
     pub(crate) batches: VecDeque<Batch>,
-    /// First offset that was not looked at; ahead of the last intent where records were passed over.
+    /// First offset that was not looked at; ahead of the last intent where records were passed
+    /// over.
     pub(crate) read_offset: i64,
     pub(crate) reading: Option<Reading>,
     pub(crate) linger_until: Option<Duration>,

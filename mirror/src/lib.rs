@@ -7,7 +7,8 @@
 //!                   intent never changes: a resend has the same sequences and records. 3. a lane's
 //!                   cursor only rises. 4. memory is bounded by [`limits`].
 //! Source            design §7; `docs/decisions/2026-11-24-mirror.md`; KIP-98, KIP-360, KIP-664.
-//! Reading order     [`options`], [`progress`], [`batching`], then [`mirror`](mod@mirror) and `lane`.
+//! Reading order     [`options`], [`progress`], [`batching`], then [`mirror`](mod@mirror) and
+//!                   `lane`.
 #![forbid(unsafe_code)]
 
 mod backoff;

@@ -36,7 +36,8 @@ pub const TAIL_FETCH_BYTES: i32 = 256 << 10;
 /// Time for a connection to open and to answer the first question.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Time without a sign of life of a broker that owes an answer. Then the connection is closed. Long,
+/// Time without a sign of life of a broker that owes an answer. Then the connection is closed.
+/// Long,
 /// because on a thin link a megabyte takes a minute; a dead link is found by TCP_USER_TIMEOUT.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -68,7 +69,8 @@ pub const PRODUCER_SAFE_MS: i64 = 12 * 3600 * 1000;
 /// below Kafka's 24 hours.
 pub const PROVEN_TIME: Duration = Duration::from_secs(3600);
 
-/// Timestamps further than this in the future, ms, are set to the present: Kafka 4 refuses one hour.
+/// Timestamps further than this in the future, ms, are set to the present: Kafka 4 refuses one
+/// hour.
 pub const FUTURE_MAX_MS: i64 = 5 * 60 * 1000;
 
 /// Bytes of a site's name; longer ones are refused.

@@ -1,9 +1,11 @@
 //! The link: connections to the brokers of the centre, and what is known of its topics.
 //!
-//! What it is        dialling with back-off, versions, requests and their answers in order, metadata
+//! What it is        dialling with back-off, versions, requests and their answers in order,
+//!                   metadata
 //!                   and creation of topics.
 //! What it is not    a decision what to send: lanes ask for the leader of their target partition.
-//! Invariants        1. answers of a connection come in the order of its requests. 2. one connection
+//! Invariants        1. answers of a connection come in the order of its requests. 2. one
+//!                   connection
 //!                   per address. 3. nothing is asked while nobody wants anything: an idle mirror
 //!                   sends no byte.
 //! Source            KIP-35, KIP-511 (ApiVersions); Metadata 1–12; CreateTopics 2–7.

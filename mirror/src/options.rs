@@ -33,7 +33,8 @@ pub struct Options {
     pub rate_bytes_per_second: Option<u64>,
     /// Bytes in a calendar month (UTC); `None` is unlimited.
     pub month_bytes_max: Option<u64>,
-    /// Minutes of the day (UTC), start inclusive and end exclusive, in which batches are sent; empty is
+    /// Minutes of the day (UTC), start inclusive and end exclusive, in which batches are sent;
+    /// empty is
     /// always. A start behind its end goes over midnight.
     pub windows: Vec<(u16, u16)>,
     /// Time without an acknowledgement, while there is something to send, after which every
@@ -111,7 +112,8 @@ impl TargetName {
         })
     }
 
-    /// The target topic of a source topic; characters of the site that no topic may have become `_`.
+    /// The target topic of a source topic; characters of the site that no topic may have become
+    /// `_`.
     #[must_use]
     pub fn of(&self, site: &str, topic: &str) -> String {
         let legal = |character: char| {

@@ -1,10 +1,12 @@
 //! What a lane must remember over a crash, and its records in `__sluice_mirror`.
 //!
-//! What it is        [`Progress`] with its intents; keys and values as bytes; and [`ProgressTable`],
+//! What it is        [`Progress`] with its intents; keys and values as bytes; and
+//!                   [`ProgressTable`],
 //!                   the newest value of every key on the shard that owns the state partition.
 //! Layout            `docs/formats/mirror-state.md`, big-endian.
 //! Invariants        1. intents are in order and touch: each, or the gap that it announces, starts
-//!                   where the one before ends, the first at the cursor. 2. their sequences follow one another.
+//!                   where the one before ends, the first at the cursor. 2. their sequences follow
+//!                   one another.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -2,7 +2,8 @@
 //!
 //! What it is        a reader and a writer task around a queue of frames.
 //! What it is not    knowledge of Kafka beyond the length prefix.
-//! Invariants        1. frames leave in the order they were given. 2. after `close` nothing is heard
+//! Invariants        1. frames leave in the order they were given. 2. after `close` nothing is
+//!                   heard
 //!                   of the connection. 3. a killed process leaves nothing half sent: the socket is
 //!                   reset, what it had not sent is dropped.
 

@@ -486,8 +486,20 @@ impl World {
 
     /// The rest of a connection's frames to the centre is lost.
     fn drop_rest(&mut self, life: u64, connection: ConnectionId) {
-        self.events.retain(|_, event| {
-            !matches!(event, Event::Arrive { life: l, connection: c, .. } if *l == life && *c == connection)
+        let way = (life, connection);
+        self.events.retain(|_, event| match event {
+            Event::Arrive {
+                life, connection, ..
+            } => (*life, *connection) != way,
+            Event::Answer { .. }
+            | Event::Connected { .. }
+            | Event::Lost { .. }
+            | Event::Written { .. }
+            | Event::DeadLetter { .. }
+            | Event::Read { .. }
+            | Event::Append
+            | Event::Cut
+            | Event::Crash => true,
         });
     }
 
