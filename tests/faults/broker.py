@@ -54,6 +54,10 @@ class Broker:
 
     def start(self, seconds=30):
         self.spawn()
+        self.wait_until_ready(seconds)
+
+    def wait_until_ready(self, seconds=30):
+        """Waits until the process that was spawned answers."""
         if not wait_until_ready("127.0.0.1", self.port, self.process, seconds):
             raise AssertionError(f"the broker did not start:\n{self.log()}")
 

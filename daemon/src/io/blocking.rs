@@ -280,3 +280,67 @@ fn write_zeros_up_to(file: &File, length: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{FlockOperation, OFlags, flock};
+    use storage::disk::OpenMode;
+
+    use super::open;
+    use crate::test_directory::TestDirectory;
+
+    const DURABLE: OpenMode = OpenMode {
+        write: true,
+        create: true,
+        durable: true,
+        direct: false,
+    };
+
+    /// What a killed process's ring holds on to: an open description with its shared lock.
+    fn earlier_writer(directory: &TestDirectory) -> File {
+        let file = File::create(directory.path().join("ring")).unwrap();
+        flock(&file, FlockOperation::LockShared).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_durable_file_is_not_opened_before_the_writes_of_a_killed_process_are_over() {
+        let directory = TestDirectory::new("fence");
+        let earlier = earlier_writer(&directory);
+        let root = directory.path().to_owned();
+        let (sender, opened) = mpsc::channel();
+        let opening = std::thread::spawn(move || {
+            let file = open(&root, "ring", DURABLE, OFlags::empty());
+            sender.send(()).unwrap();
+            file
+        });
+        let early = opened.recv_timeout(Duration::from_millis(100));
+        assert!(
+            early.is_err(),
+            "it was opened below a write that is under way"
+        );
+        drop(earlier);
+        opened.recv_timeout(Duration::from_secs(10)).unwrap();
+        let first = opening.join().unwrap().unwrap();
+        // This process knows its own descriptions and does not wait for them.
+        let second = open(directory.path(), "ring", DURABLE, OFlags::empty()).unwrap();
+        drop((first, second));
+    }
+
+    #[test]
+    fn a_file_that_is_only_read_waits_for_nobody() {
+        let directory = TestDirectory::new("fence-read");
+        let _earlier = earlier_writer(&directory);
+        let mode = OpenMode {
+            write: false,
+            create: false,
+            durable: true,
+            direct: false,
+        };
+        open(directory.path(), "ring", mode, OFlags::empty()).unwrap();
+    }
+}

@@ -43,6 +43,14 @@ fn obey(words: &[&str], faults: &mut Faults) -> String {
             faults.arm(operation, when, path.concat());
             "ok".to_owned()
         }
+        ["hold", "write", "once", path] => {
+            faults.arm(Operation::Hold, When::Once, (*path).to_owned());
+            "ok".to_owned()
+        }
+        ["release"] => {
+            faults.release();
+            "ok".to_owned()
+        }
         ["heal"] => {
             faults.heal();
             "ok".to_owned()
@@ -67,12 +75,16 @@ mod tests {
         assert!(faults.strikes(Operation::Write, "x"));
         assert_eq!(obey(&["heal"], &mut faults), "ok");
         assert!(!faults.strikes(Operation::Write, "x"));
+        assert_eq!(obey(&["hold", "write", "once", "ring"], &mut faults), "ok");
+        assert!(!faults.strikes(Operation::Hold, "x"));
+        assert!(faults.strikes(Operation::Hold, "a/ring-0"));
+        assert_eq!(obey(&["release"], &mut faults), "ok");
         for wrong in [&["fail", "fsync"] as &[&str], &["fail", "x", "once"], &[]] {
             assert!(obey(wrong, &mut faults).starts_with("error"), "{wrong:?}");
         }
         assert_eq!(
             obey(&["stats"], &mut faults),
-            "writes=1 flushes=0 failed_writes=1 failed_flushes=1 dropped_bytes=0"
+            "writes=1 flushes=0 failed_writes=1 failed_flushes=1 held_writes=1 dropped_bytes=0"
         );
     }
 }

@@ -1,12 +1,19 @@
-//! Which operations fail now, and what has happened so far.
+//! Which operations fail or are held back now, and what has happened so far.
 
 use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use fuser::ReplyWrite;
+use rustix::io::Errno;
 
 /// What can be told to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Flush,
     Write,
+    /// A write that neither happens nor fails before it is released.
+    Hold,
 }
 
 /// How long an order to fail holds.
@@ -24,10 +31,20 @@ struct Order {
     path_part: String,
 }
 
-/// Orders in force, and counters.
+/// A write that is on its way to a slow disk.
+#[derive(Debug)]
+pub(crate) struct HeldWrite {
+    pub(crate) file: File,
+    pub(crate) offset: u64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) reply: ReplyWrite,
+}
+
+/// Orders in force, what they hold back, and counters.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     orders: Vec<Order>,
+    held: Vec<HeldWrite>,
     pub(crate) figures: Figures,
 }
 
@@ -38,6 +55,7 @@ pub(crate) struct Figures {
     pub(crate) flushes: u64,
     pub(crate) failed_writes: u64,
     pub(crate) failed_flushes: u64,
+    pub(crate) held_writes: u64,
     /// Bytes whose write had succeeded and that a failed flush took back.
     pub(crate) dropped_bytes: u64,
 }
@@ -57,7 +75,25 @@ impl Faults {
         self.orders.clear();
     }
 
-    /// Whether this operation fails; counts it, and uses up an order that holds once.
+    /// Keeps a write back until [`Self::release`].
+    pub(crate) fn hold(&mut self, write: HeldWrite) {
+        self.held.push(write);
+    }
+
+    /// Lets all writes that were held back reach the disk now.
+    pub(crate) fn release(&mut self) {
+        for write in self.held.drain(..) {
+            match write.file.write_all_at(&write.data, write.offset) {
+                Ok(()) => {
+                    let length = u32::try_from(write.data.len()).unwrap_or(u32::MAX);
+                    write.reply.written(length);
+                }
+                Err(_) => write.reply.error(Errno::IO.raw_os_error()),
+            }
+        }
+    }
+
+    /// Whether this operation fails or is held; counts it, and uses up an order that holds once.
     pub(crate) fn strikes(&mut self, operation: Operation, path: &str) -> bool {
         let found = self
             .orders
@@ -78,6 +114,8 @@ impl Faults {
             (Operation::Flush, true) => &mut figures.failed_flushes,
             (Operation::Write, false) => &mut figures.writes,
             (Operation::Write, true) => &mut figures.failed_writes,
+            (Operation::Hold, true) => &mut figures.held_writes,
+            (Operation::Hold, false) => return false,
         };
         *counter += 1;
         fails
@@ -88,8 +126,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "writes={} flushes={} failed_writes={} failed_flushes={} dropped_bytes={}",
-            self.writes, self.flushes, self.failed_writes, self.failed_flushes, self.dropped_bytes
+            "writes={} flushes={} failed_writes={} failed_flushes={} held_writes={} \
+             dropped_bytes={}",
+            self.writes,
+            self.flushes,
+            self.failed_writes,
+            self.failed_flushes,
+            self.held_writes,
+            self.dropped_bytes
         )
     }
 }

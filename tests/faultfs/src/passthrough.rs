@@ -19,7 +19,7 @@ use fuser::{
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
-use crate::faults::{Faults, Operation};
+use crate::faults::{Faults, HeldWrite, Operation};
 use crate::files::Files;
 
 /// Nothing is cached.
@@ -97,6 +97,32 @@ impl Passthrough {
         self.files.note_change(number, &file, offset, length)?;
         file.write_all_at(data, offset)?;
         Ok(number)
+    }
+
+    /// Keeps the write back if it was ordered; returns the reply if not.
+    fn held_write(
+        &self,
+        handle: u64,
+        offset: u64,
+        data: &[u8],
+        reply: ReplyWrite,
+    ) -> Option<ReplyWrite> {
+        let Ok(open) = self.files.handle(handle) else {
+            return Some(reply);
+        };
+        let (number, file) = (open.number, open.file.try_clone());
+        let Ok(file) = file else { return Some(reply) };
+        if !self.strikes(Operation::Hold, number) {
+            return Some(reply);
+        }
+        let data = data.to_vec();
+        self.faults().hold(HeldWrite {
+            file,
+            offset,
+            data,
+            reply,
+        });
+        None
     }
 
     fn flush_number(&mut self, number: u64, handle: u64) -> io::Result<()> {
@@ -321,6 +347,9 @@ impl Filesystem for Passthrough {
         _owner: Option<u64>,
         reply: ReplyWrite,
     ) {
+        let Some(reply) = self.held_write(handle, position(offset), data, reply) else {
+            return;
+        };
         let written = self
             .write_through(handle, position(offset), data)
             .and_then(|number| {
