@@ -3,6 +3,8 @@
 import os
 import time
 
+import pytest
+
 from workload import Workload, judge, read_all
 
 
@@ -14,11 +16,13 @@ def fill(path, leave_bytes):
         os.posix_fallocate(ballast.fileno(), 0, max(1, size))
 
 
+# With small segments there are closed ones, which nobody may take for room that is missing.
+@pytest.mark.parametrize("segment_bytes", [16 << 20, 256 << 10])
 def test_disk_full_at_a_random_moment_recovers_by_itself_when_room_is_made(
-        seeded, start_broker, loop_disk):
+        seeded, start_broker, loop_disk, segment_bytes):
     disk = loop_disk(megabytes=256)
     # The sizes of a gateway: the journals of a server alone would fill the disk.
-    flags = ["--memory", "130M", "--shards", "1"]
+    flags = ["--memory", "130M", "--shards", "1", "--log-segment-bytes", str(segment_bytes)]
     broker = start_broker(data=disk.mount / "data", flags=flags)
     workload = Workload(broker.bootstrap, "full", sizes=(120, 900, 70_000))
     workload.create_topic()

@@ -3,7 +3,8 @@
 //! What it is        one task that makes room, rolls what has grown and settles silent logs every
 //!                   ten seconds, and removes what is too old or too much every
 //!                   `log.retention.check.interval.ms`.
-//! Invariants        1. room is made before appends are refused, as long as anything may go.
+//! Invariants        1. a byte budget makes room by removing the oldest records; a disk that fills
+//!                      up does not: acknowledged records survive it, and appends are refused.
 //!                   2. as with Kafka, a record older than the retention lives until the next
 //!                      check: a client that writes old timestamps reads back what it wrote.
 //! Source            Kafka 4.3 `LogManager.cleanupLogs`; `storage::retention`.
@@ -36,6 +37,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         memos: BTreeMap::new(),
         full_round_at: Duration::ZERO,
         is_short: false,
+        is_device_short: false,
     };
     keeper.full_round_at = keeper.shard.clock().now() + keeper.check_interval;
     keeper.measure().await;
@@ -79,6 +81,8 @@ struct Keeper {
     full_round_at: Duration,
     /// The last round could not make enough room.
     is_short: bool,
+    /// The device was short of room at the last look.
+    is_device_short: bool,
 }
 
 impl Keeper {
@@ -262,21 +266,37 @@ impl Keeper {
         plan_budget(&logs, bytes, true)
     }
 
-    /// Removes the oldest segments of all topics while the byte budget or the device is short, a
-    /// little ahead of the moment when appends would be refused.
+    /// Says once that the device is nearly full; one shard speaks for all.
+    async fn tell_short_device(&mut self) {
+        if self.shard.id() != 0 {
+            return;
+        }
+        let Ok(space) = self.device_space().await else {
+            return;
+        };
+        let ahead_bytes = space.reserve_bytes() + (space.reserve_bytes() >> 2);
+        let is_short = space.free_bytes < ahead_bytes;
+        if is_short && !self.is_device_short {
+            warn!(
+                reserve_bytes = space.reserve_bytes(),
+                "the disk is nearly full; appends are refused when only the reserve is left"
+            );
+        }
+        self.is_device_short = is_short;
+    }
+
+    /// Removes the oldest segments of all topics while the byte budget is short, a little ahead of
+    /// the moment when appends would be refused. Without a budget nothing goes but by the topics'
+    /// own retention: somebody else may have filled the disk.
     async fn make_room(&mut self, partitions: &[Rc<Partition>]) {
+        self.tell_short_device().await;
         let engine = self.shard.state().engine();
         let budget = engine.disk_budget();
         let shards = u64::from(self.shard.shard_count()).max(1);
         let limit = self.shard.config().storage_bytes_max;
         let limit = limit.map(|bytes| bytes.div_euclid(shards));
-        let space = self.device_space().await.ok();
         let ahead = limit.map_or(0, |limit| limit >> 4);
-        let ahead_space = space.map(|space| DeviceSpace {
-            free_bytes: space.free_bytes.saturating_sub(space.reserve_bytes() >> 2),
-            ..space
-        });
-        let bytes = bytes_to_free(budget.used_bytes() + ahead, limit, ahead_space);
+        let bytes = bytes_to_free(budget.used_bytes() + ahead, limit, None);
         if bytes == 0 {
             self.is_short = false;
             return;
@@ -313,7 +333,7 @@ impl Keeper {
         if plan.unmet_bytes > 0 && !self.is_short {
             warn!(
                 bytes = plan.unmet_bytes,
-                "room is short and nothing more may be removed; appends are refused when it is used up"
+                "the byte budget is short and nothing more may be removed; appends are refused when it is used up"
             );
         }
         self.is_short = plan.unmet_bytes > 0;
