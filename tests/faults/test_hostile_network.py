@@ -220,6 +220,22 @@ def test_half_sent_large_frames_give_their_memory_back_to_those_who_wait(honest)
             connection.close()
 
 
+def test_half_sent_largest_frames_keep_small_requests_of_nobody(honest):
+    broker, _ = honest
+    slow = []
+    try:
+        # Two of them take all memory of large requests; the next ones queue up behind.
+        for _ in range(30):
+            connection = connect(broker, greets=True)
+            connection.sendall(struct.pack(">ihhihh", 8_000_000, 0, 9, 1, -1, 0) + b"\x00" * 3000)
+            slow.append(connection)
+        for _ in range(20):
+            connect(broker, greets=True).close()
+    finally:
+        for connection in slow:
+            connection.close()
+
+
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_a_decompression_bomb_to_a_compacted_topic(honest, codec):
     broker, _ = honest

@@ -141,10 +141,14 @@ impl<'a> Reader<'a> {
         }
         self.shard.wait_until_not_congested().await;
         let bytes = estimate_bytes(peek_key(&self.buffer), frame_bytes);
-        let budget = &self.shard.budgets().requests;
-        let memory = match budget.try_reserve(bytes) {
+        let budgets = self.shard.budgets();
+        let memory = match budgets.requests.try_reserve(bytes) {
             Some(memory) => memory,
-            None => self.outwait_slow_frames(budget.reserve(bytes)).await,
+            None if frame_bytes <= READ_BUFFER_BYTES => budgets.small_requests.reserve(bytes).await,
+            None => {
+                let reserve = budgets.requests.reserve(bytes);
+                self.outwait_slow_frames(reserve).await
+            }
         };
         if self.connection.is_closed() {
             return Err(End::Close("closed"));

@@ -22,6 +22,9 @@ const FIXED_SHARD_BYTES: u64 = 6 * 1024 * 1024;
 /// Least bytes for the budgets of a shard. Fewer: the start is refused.
 const SHARD_BUDGETS_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
+/// Part of the requests' budget that is kept for small ones: an eighth.
+const SMALL_REQUESTS_SHIFT: u32 = 3;
+
 /// Share of each budget in per cent of a shard's part, with what happens when it is used up.
 const REQUESTS_PERCENT: u64 = 18; // sockets are not read
 const RESPONSES_PERCENT: u64 = 11; // fetches return less
@@ -139,6 +142,9 @@ pub struct ShardBudgets {
     pub plan: ShardPlan,
     /// Requests from the socket until their answer is written. Used up: sockets are not read.
     pub requests: Rc<MemoryBudget>,
+    /// What requests that fit a read buffer may take beyond that: clients that send large ones
+    /// slowly must not keep heartbeats and small records waiting.
+    pub small_requests: Rc<MemoryBudget>,
     /// Answers that handlers build. Used up: fetches wait or return less.
     pub responses: Rc<MemoryBudget>,
 }
@@ -146,16 +152,18 @@ pub struct ShardBudgets {
 impl ShardBudgets {
     /// Budgets with nothing used.
     pub fn new(plan: ShardPlan) -> Self {
+        let small_bytes = plan.requests_bytes >> SMALL_REQUESTS_SHIFT;
         Self {
             plan,
-            requests: MemoryBudget::new("requests", plan.requests_bytes),
+            requests: MemoryBudget::new("requests", plan.requests_bytes - small_bytes),
+            small_requests: MemoryBudget::new("small_requests", small_bytes),
             responses: MemoryBudget::new("responses", plan.responses_bytes),
         }
     }
 
     /// Adds limits, use and high-water marks.
     pub fn collect(&self, collector: &mut Collector) {
-        for budget in [&self.requests, &self.responses] {
+        for budget in [&self.requests, &self.small_requests, &self.responses] {
             let labels = [("budget", budget.name())];
             collector.number(&LIMIT, &labels, budget.limit_bytes());
             collector.number(&USED, &labels, budget.used_bytes());
