@@ -6,12 +6,15 @@
 //! Invariants        1. a planned command applies unless another one came first.
 //! Source            Kafka 4.3 `ReplicationControlManager.createTopics`, `createPartitions`,
 //!                   `deleteTopics`; `Topic.hasCollision`.
+//! Reading order     here: topics and partitions; `placement`: on which nodes; `configs`.
+
+mod configs;
+mod placement;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::command::{Command, PartitionAssignment, Replica, TopicId};
-use super::snapshot::{CatalogSnapshot, Node, Topic};
+use super::snapshot::{CatalogSnapshot, Topic};
 use super::state::{Catalog, CatalogFault};
 use super::topic_name::{
     MIRROR_TOPIC, OFFSETS_TOPIC, check_topic_name, collision_key, is_internal,
@@ -19,8 +22,7 @@ use super::topic_name::{
 use crate::error_code::ErrorCode;
 use crate::limits;
 use crate::topic_config::{
-    ConfigChange, ConfigEdit, ConfigLayers, ConfigMap, alter_broker_configs, alter_topic_configs,
-    apply_edits, replace_broker_configs, replace_topic_configs,
+    ConfigEdit, ConfigLayers, ConfigMap, apply_edits, replace_topic_configs,
 };
 
 /// A topic that a client wants.
@@ -227,82 +229,8 @@ impl<'a> Planner<'a> {
         requests.iter().map(plan).collect()
     }
 
-    /// Plans an IncrementalAlterConfigs of a topic.
-    ///
-    /// # Errors
-    /// UNKNOWN_TOPIC_OR_PARTITION, INVALID_CONFIG, INVALID_REQUEST.
-    pub fn alter_topic_configs(
-        &self,
-        name: &str,
-        changes: &[ConfigChange<'_>],
-    ) -> Result<Command, CatalogFault> {
-        let topic = self
-            .view()
-            .topic(name)
-            .ok_or_else(CatalogFault::unknown_topic)?;
-        let edits = alter_topic_configs(&topic.configs, changes, &self.layers)?;
-        config_command(topic, edits)
-    }
-
-    /// Plans an AlterConfigs of a topic: what is not named goes back to its default.
-    ///
-    /// # Errors
-    /// As [`Planner::alter_topic_configs`].
-    pub fn replace_topic_configs(
-        &self,
-        name: &str,
-        configs: &[(&str, Option<&str>)],
-    ) -> Result<Command, CatalogFault> {
-        let topic = self
-            .view()
-            .topic(name)
-            .ok_or_else(CatalogFault::unknown_topic)?;
-        let edits = replace_topic_configs(&topic.configs, configs, &self.layers)?;
-        config_command(topic, edits)
-    }
-
-    /// Plans an IncrementalAlterConfigs of one broker, or with `None` of all.
-    ///
-    /// # Errors
-    /// INVALID_REQUEST for a node that is not registered or a config set at start, INVALID_CONFIG.
-    pub fn alter_broker_configs(
-        &self,
-        node_id: Option<i32>,
-        changes: &[ConfigChange<'_>],
-    ) -> Result<Command, CatalogFault> {
-        self.check_node(node_id)?;
-        let current = self.view().broker_configs(node_id);
-        let edits = alter_broker_configs(current, changes, &self.layers)?;
-        Ok(Command::AlterBrokerConfigs { node_id, edits })
-    }
-
-    /// Plans an AlterConfigs of one broker, or with `None` of all.
-    ///
-    /// # Errors
-    /// As [`Planner::alter_broker_configs`].
-    pub fn replace_broker_configs(
-        &self,
-        node_id: Option<i32>,
-        configs: &[(&str, Option<&str>)],
-    ) -> Result<Command, CatalogFault> {
-        self.check_node(node_id)?;
-        let current = self.view().broker_configs(node_id);
-        let edits = replace_broker_configs(current, configs, &self.layers)?;
-        Ok(Command::AlterBrokerConfigs { node_id, edits })
-    }
-
     fn view(&self) -> &'a CatalogSnapshot {
         self.catalog.view()
-    }
-
-    fn check_node(&self, node_id: Option<i32>) -> Result<(), CatalogFault> {
-        match node_id {
-            Some(node_id) if !self.view().nodes().contains_key(&node_id) => {
-                let message = format!("Broker {node_id} is not registered.");
-                Err(CatalogFault::new(ErrorCode::InvalidRequest, message))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     fn delete(&self, topic: &Topic) -> Result<Command, CatalogFault> {
@@ -499,98 +427,6 @@ impl<'a> Planner<'a> {
         Err(CatalogFault::new(ErrorCode::InvalidPartitions, message))
     }
 
-    fn check_factor(&self, factor: usize) -> Result<(), CatalogFault> {
-        let nodes = self.view().nodes().len();
-        if factor <= nodes && factor <= limits::REPLICAS_PER_PARTITION_MAX {
-            return Ok(());
-        }
-        let message = format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of \
-             {factor} cannot be reached because only {nodes} broker(s) are registered."
-        );
-        Err(CatalogFault::new(
-            ErrorCode::InvalidReplicationFactor,
-            message,
-        ))
-    }
-
-    fn place_many(&mut self, count: usize, factor: usize) -> Vec<PartitionAssignment> {
-        (0..count).map(|_| self.place(factor)).collect()
-    }
-
-    /// Takes the nodes with the fewest replicas, and on each the shard with the fewest.
-    fn place(&mut self, factor: usize) -> PartitionAssignment {
-        let nodes = self.view().nodes();
-        let mut by_load: Vec<(u64, i32)> = nodes
-            .values()
-            .map(|node| (self.node_load(node), node.node_id))
-            .collect();
-        by_load.sort_unstable();
-        let chosen = by_load.into_iter().take(factor);
-        let nodes = chosen.filter_map(|(_, node_id)| nodes.get(&node_id));
-        PartitionAssignment {
-            replicas: nodes.map(|node| self.place_on(node)).collect(),
-        }
-    }
-
-    fn place_on(&mut self, node: &Node) -> Replica {
-        let replica = |shard| Replica {
-            node_id: node.node_id,
-            shard,
-        };
-        let load = |shard: &u16| self.load.get(&replica(*shard)).copied().unwrap_or(0);
-        let shard = (0..node.shards.max(1)).min_by_key(load).unwrap_or(0);
-        *self.load.entry(replica(shard)).or_default() += 1;
-        replica(shard)
-    }
-
-    fn node_load(&self, node: &Node) -> u64 {
-        let first = Replica {
-            node_id: node.node_id,
-            shard: 0,
-        };
-        let last = Replica {
-            node_id: node.node_id,
-            shard: u16::MAX,
-        };
-        self.load.range(first..=last).map(|(_, count)| *count).sum()
-    }
-
-    fn place_as_told<'b>(
-        &mut self,
-        assignments: impl Iterator<Item = &'b [i32]>,
-    ) -> Result<Vec<PartitionAssignment>, CatalogFault> {
-        let refusal = |message| CatalogFault::new(ErrorCode::InvalidReplicaAssignment, message);
-        let mut partitions = Vec::new();
-        for node_ids in assignments {
-            if node_ids.is_empty() || node_ids.len() > limits::REPLICAS_PER_PARTITION_MAX {
-                return Err(refusal(format!(
-                    "The manual partition assignment has {} replicas.",
-                    node_ids.len()
-                )));
-            }
-            let mut replicas: Vec<Replica> = Vec::with_capacity(node_ids.len());
-            for node_id in node_ids {
-                if replicas.iter().any(|replica| replica.node_id == *node_id) {
-                    return Err(refusal(format!(
-                        "The manual partition assignment includes the broker {node_id} more than once."
-                    )));
-                }
-                let node = self.view().nodes().get(node_id).ok_or_else(|| {
-                    refusal(format!(
-                        "The manual partition assignment includes broker {node_id}, but no such \
-                         broker is registered."
-                    ))
-                })?;
-                replicas.push(self.place_on(node));
-            }
-            partitions.push(PartitionAssignment {
-                replicas: replicas.into_boxed_slice(),
-            });
-        }
-        Ok(partitions)
-    }
-
     /// Notes a planned topic and makes its command.
     fn planned(
         &mut self,
@@ -613,24 +449,6 @@ impl<'a> Planner<'a> {
             configs,
         }
     }
-}
-
-/// The broker's topics keep the cleanup policy that their content needs.
-fn config_command(topic: &Arc<Topic>, edits: Vec<ConfigEdit>) -> Result<Command, CatalogFault> {
-    let breaks = |edit: &ConfigEdit| {
-        edit.name == "cleanup.policy" && edit.value.as_deref() != Some("compact")
-    };
-    if topic.is_internal() && edits.iter().any(breaks) {
-        let message = format!(
-            "Topic '{}' is internal and must stay compacted.",
-            topic.name
-        );
-        return Err(CatalogFault::new(ErrorCode::InvalidConfig, message));
-    }
-    Ok(Command::AlterTopicConfigs {
-        topic_id: topic.topic_id,
-        edits,
-    })
 }
 
 fn refuse_internal(topic: &Topic, what: &str) -> Result<(), CatalogFault> {
