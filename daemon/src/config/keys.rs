@@ -570,6 +570,28 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_guide_lists_every_key() {
+        let guide = include_str!("../../../docs/operations.md");
+        let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+        for key in KEYS {
+            let (name, default, value) = (key.name, key.default, key.value.replace('|', " or "));
+            let flag = if key.flag() == name.replace('.', "-") {
+                String::new()
+            } else {
+                format!(" Flag: `--{}`.", key.flag())
+            };
+            table.push_str(&format!(
+                "| `{name}` | `{default}` | {}. {value}.{flag} |\n",
+                key.help
+            ));
+        }
+        assert!(
+            guide.contains(&table),
+            "docs/operations.md must have this table:\n{table}"
+        );
+    }
+
+    #[test]
     fn sizes_have_decimal_and_binary_units() {
         assert_eq!(size("130M", 0, u64::MAX), Ok(130_000_000));
         assert_eq!(size("2GiB", 0, u64::MAX), Ok(2 << 30));
