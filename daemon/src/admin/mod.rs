@@ -159,6 +159,8 @@ impl Control {
         if let Some(bytes) = resident_bytes() {
             process.number(&RESIDENT, &[], bytes);
         }
+        #[cfg(feature = "count-allocations")]
+        add_allocations(&mut process);
         samples.append(&mut process.into_samples());
         samples
     }
@@ -235,6 +237,25 @@ fn resident_bytes() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+#[cfg(feature = "count-allocations")]
+fn add_allocations(collector: &mut Collector) {
+    let (count, bytes) = crate::sys::counting_allocator::counted();
+    collector.number(&ALLOCATIONS, &[], count);
+    collector.number(&ALLOCATED, &[], bytes);
+}
+
+#[cfg(feature = "count-allocations")]
+static ALLOCATIONS: Family = Family {
+    name: "sluice_allocations_total",
+    help: "Allocations of the process (only in a build that counts them).",
+    kind: Kind::Counter,
+};
+#[cfg(feature = "count-allocations")]
+static ALLOCATED: Family = Family {
+    name: "sluice_allocated_bytes_total",
+    help: "Bytes that allocations asked for (only in a build that counts them).",
+    kind: Kind::Counter,
+};
 static SILENT: Family = Family {
     name: "sluice_shards_silent",
     help: "Shards that did not answer when these numbers were collected.",

@@ -12,6 +12,8 @@
 )]
 
 pub mod buffer;
+#[cfg(feature = "count-allocations")]
+pub mod counting_allocator;
 pub mod file;
 pub mod memory;
 pub mod process;

@@ -5,8 +5,8 @@
 //! generator or the broker is not hidden by sending less (coordinated omission).
 
 use std::cell::RefCell;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -21,6 +21,12 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::random;
+
+/// A record that is not acknowledged for so long has failed: a stalled system ends its run.
+const MESSAGE_TIMEOUT_MS: &str = "30000";
+
+/// Longest wait for room in librdkafka's queue; longer than [`MESSAGE_TIMEOUT_MS`].
+const QUEUE_WAIT: Duration = Duration::from_secs(40);
 
 /// What the acknowledgements of one producer gave.
 pub(crate) struct Acknowledgements {
@@ -47,6 +53,11 @@ impl Acknowledgements {
 
     pub(crate) fn now_us(&self) -> u64 {
         micros(self.start.elapsed())
+    }
+
+    /// Records that were acknowledged or have failed.
+    fn finished(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -137,6 +148,7 @@ pub(crate) fn producer(
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "262144")
         .set("batch.num.messages", "100000")
+        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS)
         .create_with_context(acknowledgements)
         .map_err(|error| error.to_string())
 }
@@ -182,7 +194,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Sends one record; waits for room when librdkafka's queue is full.
+/// Sends one record; waits for room when librdkafka's queue is full, up to [`QUEUE_WAIT`].
 pub(crate) fn send(
     producer: &ThreadedProducer<Acknowledgements>,
     topic: &str,
@@ -190,6 +202,7 @@ pub(crate) fn send(
     payload: &[u8],
     scheduled: usize,
 ) -> Result<(), String> {
+    let mut deadline = None;
     loop {
         let record: BaseRecord<'_, (), [u8], usize> = BaseRecord::with_opaque_to(topic, scheduled)
             .partition(partition)
@@ -197,6 +210,10 @@ pub(crate) fn send(
         match producer.send(record) {
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + QUEUE_WAIT);
+                if Instant::now() > deadline {
+                    return Err(format!("{topic} takes no records any more"));
+                }
                 std::thread::sleep(Duration::from_micros(200));
             }
             Err((error, _)) => return Err(error.to_string()),
@@ -310,18 +327,37 @@ fn wait_until(clock: &Acknowledgements, scheduled_us: u64) {
     }
 }
 
-/// Reads `records` records of all partitions from the start.
+/// What was read from the start of a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReadBack {
+    /// Records, where they are told apart.
+    pub(crate) records: u64,
+    /// Bytes: of values, or of batches where records are not told apart.
+    pub(crate) bytes: u64,
+    /// From the first record to the last.
+    pub(crate) seconds: f64,
+}
+
+impl ReadBack {
+    /// The rate.
+    pub(crate) fn megabytes_per_second(self) -> f64 {
+        self.bytes as f64 / 1e6 / self.seconds.max(0.001)
+    }
+}
+
+/// Reads `records` records of all partitions from the start. The time runs from the first record:
+/// connecting and asking for leaders is not what is measured.
 pub(crate) fn read_back(
     bootstrap: &str,
     topic: &str,
     partitions: i32,
     records: u64,
     limit: Duration,
-) -> Result<(u64, u64, f64), String> {
+) -> Result<ReadBack, String> {
     let consumer: BaseConsumer = client(bootstrap)
         .set("group.id", "benchmark")
         .set("enable.auto.commit", "false")
-        .set("fetch.message.max.bytes", "4194304")
+        .set("queued.min.messages", "1000000")
         .set("queued.max.messages.kbytes", "65536")
         .set("fetch.wait.max.ms", "100")
         .create()
@@ -336,15 +372,98 @@ pub(crate) fn read_back(
     consumer
         .assign(&assignment)
         .map_err(|error| error.to_string())?;
-    let (mut count, mut bytes) = (0, 0);
-    while count < records && start.elapsed() < limit {
+    let mut read = ReadBack::default();
+    let mut first = None;
+    while read.records < records && start.elapsed() < limit {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else {
             continue;
         };
-        count += 1;
-        bytes += message.payload_len() as u64;
+        first.get_or_insert_with(Instant::now);
+        read.records += 1;
+        read.bytes += message.payload_len() as u64;
     }
-    Ok((count, bytes, start.elapsed().as_secs_f64()))
+    read.seconds = first.unwrap_or(start).elapsed().as_secs_f64();
+    Ok(read)
+}
+
+/// Sends one record, and the next when it is acknowledged, for `duration`.
+pub(crate) fn one_at_a_time(
+    bootstrap: &str,
+    topic: &str,
+    size_bytes: usize,
+    duration: Duration,
+) -> Result<Throughput, String> {
+    let start = Instant::now();
+    lone(bootstrap, topic, size_bytes, |_| start.elapsed() < duration)
+}
+
+/// Sends `count` batches of one record of `size_bytes`, one at a time.
+pub(crate) fn lone_batches(
+    bootstrap: &str,
+    topic: &str,
+    size_bytes: usize,
+    count: u64,
+) -> Result<(), String> {
+    let sent = lone(bootstrap, topic, size_bytes, |number| number < count)?;
+    if sent.records == count {
+        return Ok(());
+    }
+    Err(format!(
+        "{} of {count} records were acknowledged",
+        sent.records
+    ))
+}
+
+fn lone(
+    bootstrap: &str,
+    topic: &str,
+    size_bytes: usize,
+    goes_on: impl Fn(u64) -> bool,
+) -> Result<Throughput, String> {
+    let producer = producer(bootstrap, 0, Acknowledgements::new(Duration::ZERO)?)?;
+    let payloads = random::payloads(5, 8, size_bytes);
+    let figures = Arc::clone(producer.context());
+    let start = Instant::now();
+    for (number, payload) in (0..).zip(payloads.iter().cycle()) {
+        if !goes_on(number) {
+            break;
+        }
+        send(&producer, topic, 0, payload, 0)?;
+        while figures.finished() <= number {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+    Ok(Throughput {
+        records: figures.acknowledged.load(Ordering::Relaxed),
+        failed: figures.failed.load(Ordering::Relaxed),
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Sends `count` records of 200 B, each to the next partition.
+pub(crate) fn once_around(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    count: u64,
+) -> Result<Throughput, String> {
+    let producer = producer(bootstrap, 5, Acknowledgements::new(Duration::ZERO)?)?;
+    let payloads = random::payloads(3, 64, 200);
+    let start = Instant::now();
+    let partitions = u64::from(partitions.unsigned_abs());
+    for (number, payload) in (0..count).zip(payloads.iter().cycle()) {
+        let partition = i32::try_from(number % partitions).unwrap_or(0);
+        send(&producer, topic, partition, payload, 0)?;
+    }
+    producer
+        .flush(Duration::from_secs(60))
+        .map_err(|error| error.to_string())?;
+    let figures = producer.context();
+    Ok(Throughput {
+        records: figures.acknowledged.load(Ordering::Relaxed),
+        failed: figures.failed.load(Ordering::Relaxed),
+        seconds: start.elapsed().as_secs_f64(),
+    })
 }
 
 /// One producer that waits for each acknowledgement: the time of the first record and of a lone

@@ -17,8 +17,11 @@ pub(crate) struct ProcessFigures {
     pub(crate) resident_kib: u64,
     /// The most resident memory ever, in KiB.
     pub(crate) resident_peak_kib: u64,
-    /// Voluntary and involuntary context switches.
+    /// Voluntary and involuntary context switches of all threads.
     pub(crate) context_switches: u64,
+    /// Bytes that the process caused to be written to a device (`write_bytes` of proc(5) `io`): the
+    /// page cache's are counted when a page becomes dirty.
+    pub(crate) written_bytes: u64,
 }
 
 /// Figures of the device that holds the data directory.
@@ -49,13 +52,32 @@ pub(crate) fn process(pid: u32) -> ProcessFigures {
             .and_then(|text| text.parse::<u64>().ok())
             .unwrap_or(0)
     };
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let written = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
     ProcessFigures {
+        written_bytes: written.and_then(|text| text.parse().ok()).unwrap_or(0),
         cpu_us: cpu_ticks * 10_000,
         resident_kib: figure("VmRSS:"),
         resident_peak_kib: figure("VmHWM:"),
-        context_switches: figure("voluntary_ctxt_switches:")
-            + figure("nonvoluntary_ctxt_switches:"),
+        context_switches: context_switches(pid),
     }
+}
+
+/// Context switches of all threads; those that have ended are not in it.
+fn context_switches(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let switches = |task: std::io::Result<fs::DirEntry>| -> u64 {
+        let status = task.and_then(|task| fs::read_to_string(task.path().join("status")));
+        let status = status.unwrap_or_default();
+        let lines = status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches:"));
+        let count = |line: &str| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
+        lines.filter_map(count).sum()
+    };
+    tasks.map(|tasks| tasks.map(switches).sum()).unwrap_or(0)
 }
 
 /// Reads the figures of the whole device under `path`.

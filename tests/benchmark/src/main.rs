@@ -1,20 +1,24 @@
 //! Sluice beside its peers.
 //!
 //! What it is        rounds in which every system does the same work on the same disk, in rotated
-//! order,
-//!                   with a no-storage control in each round.
+//!                   order, with a no-storage control in each round.
 //! Rule              a round is rejected by the control alone: its p99 (or, without one, its rate)
-//! is
-//!                   more than twice as bad as the median of all rounds. A system's own result
-//!                   never
-//!                   rejects a round.
+//!                   is more than twice as bad as the median of all rounds. A system's own result
+//!                   never rejects a round.
 //! Source            the method of `docs/benchmarks.md`.
 
 mod cells;
+mod cgroup;
 mod crowd;
+mod fetch;
+mod gates;
+mod goals;
 mod load;
 mod machine;
+mod meter;
+mod metrics;
 mod random;
+mod raw_write;
 mod report;
 mod start;
 mod statistics;
@@ -43,42 +47,55 @@ struct Arguments {
     /// Systems by name; all by default.
     #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
-    /// Parts of cell names; all cells by default.
+    /// Parts of cell names, without the commas of numbers; all cells by default.
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
+    /// File to which results are added; the tables then hold all that is in it.
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// The checkout.
     #[arg(long, default_value = ".")]
     root: PathBuf,
     /// Directory on the disk to measure.
     #[arg(long, default_value = "target/benchmark")]
     work: PathBuf,
-    /// `--memory` of Sluice.
-    #[arg(long, default_value = "130M")]
-    memory: String,
+    /// `--memory` of Sluice and limit of its memory cgroup, in megabytes.
+    #[arg(long, default_value_t = 130)]
+    memory: u64,
     /// The Sluice binary.
     #[arg(long, default_value = "target/release/sluice")]
     sluice: PathBuf,
+    /// The Sluice binary that counts allocations; without it nothing is said about them.
+    #[arg(long)]
+    counting: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Runs librdkafka's mock cluster until killed (the control).
     Mock,
-    /// Time from start to the first acknowledged record, empty and with a log of the given size.
+    /// Time from start to the first acknowledged record with a log of the given size.
     Start {
-        /// Gigabytes of log of the second measurement.
+        /// Gigabytes of log.
         #[arg(long, default_value_t = 10)]
         gigabytes: u64,
+        /// The system.
+        #[arg(long, default_value = "sluice")]
+        system: String,
     },
+    /// The figures of Sluice that do not depend on the machine, against their bounds.
+    Gates,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Mock) => report::run_mock(),
-        Some(Command::Start { gigabytes }) => {
-            places(&arguments).and_then(|places| start::measure(&places, *gigabytes))
-        }
+        Some(Command::Start { gigabytes, system }) => places(&arguments).and_then(|places| {
+            let system = of_name(system)?;
+            start::measure(&places, system, *gigabytes)
+        }),
+        Some(Command::Gates) => places(&arguments).and_then(|places| gates::run(&places)),
         None => compare(&arguments),
     };
     match outcome {
@@ -100,18 +117,25 @@ fn places(arguments: &Arguments) -> Result<Places, String> {
     Ok(Places {
         root: absolute(&arguments.root)?,
         sluice: absolute(&arguments.sluice)?,
+        counting: absolute(arguments.counting.as_ref().unwrap_or(&arguments.sluice))?,
         work: absolute(&arguments.work)?,
-        memory: arguments.memory.clone(),
+        memory_megabytes: arguments.memory,
     })
 }
 
 fn compare(arguments: &Arguments) -> Result<(), String> {
     let places = places(arguments)?;
-    let systems = chosen_systems(&arguments.systems)?;
+    let mut systems = chosen_systems(&arguments.systems)?;
+    systems.retain(|system| arguments.counting.is_some() || *system != System::SluiceCounting);
     let cells = chosen_cells(&arguments.cells);
-    let mut results = Results::default();
+    let mut results = match &arguments.results {
+        Some(file) => Results::of_file(file)?,
+        None => Results::default(),
+    };
+    let first: Vec<usize> = cells.iter().map(|cell| results.next_round(*cell)).collect();
     for round in 0..arguments.rounds {
-        for &cell in &cells {
+        for (&cell, first) in cells.iter().zip(&first) {
+            let round = first + round;
             for place in 0..systems.len() {
                 let Some(&system) = systems.get((place + round) % systems.len()) else {
                     continue;
@@ -129,11 +153,11 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
                     cell.name(),
                     system.name()
                 ));
-                results.add(round, cell, system, figures);
+                results.add(round, cell, system, figures)?;
             }
         }
     }
-    results.print(arguments.rounds);
+    results.print();
     Ok(())
 }
 
@@ -141,29 +165,20 @@ fn chosen_systems(names: &[String]) -> Result<Vec<System>, String> {
     if names.is_empty() {
         return Ok(system::ALL.to_vec());
     }
-    let of_name = |name: &String| {
-        System::of_name(name).ok_or_else(|| {
-            let known: Vec<&str> = system::ALL.iter().map(|system| system.name()).collect();
-            format!("unknown system `{name}`; known: {}", known.join(", "))
-        })
-    };
-    names.iter().map(of_name).collect()
+    names.iter().map(|name| of_name(name)).collect()
+}
+
+fn of_name(name: &str) -> Result<System, String> {
+    System::of_name(name).ok_or_else(|| {
+        let known: Vec<&str> = system::ALL.iter().map(|system| system.name()).collect();
+        format!("unknown system `{name}`; known: {}", known.join(", "))
+    })
 }
 
 fn chosen_cells(parts: &[String]) -> Vec<Cell> {
-    let mut cells = vec![
-        Cell::Latency,
-        Cell::Idle,
-        Cell::SmallBehindBulk,
-        Cell::ManyPartitions,
-    ];
-    for size_bytes in [100, 1024, 16_384] {
-        for partitions in [1, 8] {
-            cells.push(Cell::Throughput(size_bytes, partitions));
-        }
-    }
     let is_chosen = |cell: &Cell| {
-        parts.is_empty() || parts.iter().any(|part| cell.name().contains(part.as_str()))
+        let name = cell.name().replace(',', "");
+        parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
     };
-    cells.into_iter().filter(is_chosen).collect()
+    Cell::all().into_iter().filter(is_chosen).collect()
 }

@@ -1,10 +1,14 @@
 //! Results of all rounds, which rounds count, and the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use rdkafka::mocking::MockCluster;
 
 use crate::cells::{Cell, Figures};
+use crate::goals::{self, Rounds};
 use crate::machine;
 use crate::statistics::{Spread, short, spread};
 use crate::system::{Durability, System};
@@ -12,52 +16,100 @@ use crate::system::{Durability, System};
 /// Figures by cell, system and round.
 #[derive(Default)]
 pub(crate) struct Results {
-    figures: BTreeMap<Cell, BTreeMap<System, BTreeMap<usize, Figures>>>,
+    figures: BTreeMap<Cell, Rounds>,
     failures: Vec<String>,
+    /// Where each result is added as a line, so that a comparison may be made in pieces.
+    file: Option<PathBuf>,
 }
 
 impl Results {
+    /// The results of earlier runs in `file`, to which those of this run are added.
+    ///
+    /// # Errors
+    /// A sentence that names the line.
+    pub(crate) fn of_file(file: &Path) -> Result<Self, String> {
+        let mut results = Self::default();
+        for (number, line) in (1..).zip(std::fs::read_to_string(file).unwrap_or_default().lines()) {
+            let (round, cell, system, figures) = read_line(line)
+                .ok_or_else(|| format!("{}:{number}: not a result", file.display()))?;
+            results.insert(round, cell, system, figures);
+        }
+        results.file = Some(file.to_owned());
+        Ok(results)
+    }
+
+    /// The round that comes next for a cell, from 0.
+    pub(crate) fn next_round(&self, cell: Cell) -> usize {
+        let rounds = self
+            .figures
+            .get(&cell)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        let last = rounds
+            .filter_map(|rounds| rounds.last_key_value())
+            .map(|(last, _)| *last);
+        last.max().map_or(0, |last| last + 1)
+    }
+
     /// Adds what one run gave; a failed run is told, not hidden.
+    ///
+    /// # Errors
+    /// The file of results cannot be written.
     pub(crate) fn add(
         &mut self,
         round: usize,
         cell: Cell,
         system: System,
         figures: Result<Figures, String>,
-    ) {
-        match figures {
+    ) -> Result<(), String> {
+        let line = match figures {
             Ok(figures) => {
-                let rounds = self
-                    .figures
-                    .entry(cell)
-                    .or_default()
-                    .entry(system)
-                    .or_default();
-                rounds.insert(round, figures);
+                let line = write_line(round, cell, system, &figures);
+                self.insert(round, cell, system, own_names(figures));
+                line
             }
-            Err(reason) => self.failures.push(format!(
-                "round {}, {}, {}: {reason}",
-                round + 1,
-                cell.name(),
-                system.name()
-            )),
-        }
+            Err(reason) => {
+                let name = (cell.name(), system.name());
+                self.failures.push(format!(
+                    "round {}, {}, {}: {reason}",
+                    round + 1,
+                    name.0,
+                    name.1
+                ));
+                return Ok(());
+            }
+        };
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        opened
+            .and_then(|mut opened| opened.write_all(line.as_bytes()))
+            .map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    fn insert(&mut self, round: usize, cell: Cell, system: System, figures: BTreeMap<String, f64>) {
+        let systems = self.figures.entry(cell).or_default();
+        let rounds = systems.entry(system).or_default();
+        rounds.insert(round, figures);
     }
 
     /// Prints all tables as Markdown.
-    pub(crate) fn print(&self, rounds: usize) {
-        print_line(&format!(
-            "Machine: {}. Rounds: {rounds}.",
-            machine::description()
-        ));
+    pub(crate) fn print(&self) {
+        print_line(&format!("Machine: {}.", machine::description()));
         for (cell, systems) in &self.figures {
             let rejected = rejected_rounds(systems);
             print_line(&format!("\n### {}\n", cell.name()));
             print_line(&format!(
-                "Rounds rejected by the control: {}.\n",
+                "Rounds: {}, rejected by the control: {}.\n",
+                self.next_round(*cell),
                 rejected.len()
             ));
             print_table(systems, &rejected);
+            print_line("");
+            for line in goals::lines(*cell, systems, &rejected) {
+                print_line(&line);
+            }
             print_ratios(systems, &rejected);
         }
         for failure in &self.failures {
@@ -66,19 +118,50 @@ impl Results {
     }
 }
 
+fn own_names(figures: Figures) -> BTreeMap<String, f64> {
+    let own = |(name, value): (&str, f64)| (name.to_owned(), value);
+    figures.into_iter().map(own).collect()
+}
+
+/// One result as a line: round, cell, system, then a name and a value for each figure, with tabs.
+fn write_line(round: usize, cell: Cell, system: System, figures: &Figures) -> String {
+    let mut line = format!("{round}\t{}\t{}", cell.name(), system.name());
+    for (name, value) in figures {
+        line.push_str(&format!("\t{name}\t{value}"));
+    }
+    line.push('\n');
+    line
+}
+
+/// The reverse of [`write_line`].
+fn read_line(line: &str) -> Option<(usize, Cell, System, BTreeMap<String, f64>)> {
+    let mut fields = line.split('\t');
+    let round = fields.next()?.parse().ok()?;
+    let cell_name = fields.next()?;
+    let cell = Cell::all()
+        .into_iter()
+        .find(|cell| cell.name() == cell_name)?;
+    let system = System::of_name(fields.next()?)?;
+    let mut figures = BTreeMap::new();
+    while let Some(name) = fields.next() {
+        figures.insert(name.to_owned(), fields.next()?.parse().ok()?);
+    }
+    Some((round, cell, system, figures))
+}
+
 /// Rounds whose control is more than twice as bad as its median.
-fn rejected_rounds(systems: &BTreeMap<System, BTreeMap<usize, Figures>>) -> BTreeSet<usize> {
+fn rejected_rounds(systems: &Rounds) -> BTreeSet<usize> {
     let Some(control) = systems.get(&System::Control) else {
         return BTreeSet::new();
     };
-    let badness = |figures: &Figures| {
+    let badness = |figures: &BTreeMap<String, f64>| {
         let waits = ["p99 µs", "small p99 µs"]
             .iter()
             .find_map(|name| figures.get(*name).copied());
         waits.or_else(|| figures.get("records/s").map(|rate| 1e9 / rate.max(1.0)))
     };
     let middle = spread(control.values().filter_map(badness)).median;
-    let is_bad = |(_, figures): &(&usize, &Figures)| {
+    let is_bad = |(_, figures): &(&usize, &BTreeMap<String, f64>)| {
         badness(figures).is_some_and(|found| found > 2.0 * middle)
     };
     control
@@ -89,12 +172,12 @@ fn rejected_rounds(systems: &BTreeMap<System, BTreeMap<usize, Figures>>) -> BTre
 }
 
 fn kept(
-    rounds: &BTreeMap<usize, Figures>,
+    rounds: &BTreeMap<usize, BTreeMap<String, f64>>,
     rejected: &BTreeSet<usize>,
     name: &str,
 ) -> BTreeMap<usize, f64> {
     let is_kept = |round: &usize| !rejected.contains(round);
-    let figure = |(round, figures): (&usize, &Figures)| {
+    let figure = |(round, figures): (&usize, &BTreeMap<String, f64>)| {
         is_kept(round)
             .then(|| figures.get(name).map(|value| (*round, *value)))
             .flatten()
@@ -102,18 +185,18 @@ fn kept(
     rounds.iter().filter_map(figure).collect()
 }
 
-fn print_table(systems: &BTreeMap<System, BTreeMap<usize, Figures>>, rejected: &BTreeSet<usize>) {
+fn print_table(systems: &Rounds, rejected: &BTreeSet<usize>) {
     let names: BTreeSet<&str> = systems
         .values()
         .flat_map(BTreeMap::values)
-        .flat_map(Figures::keys)
-        .copied()
+        .flat_map(BTreeMap::keys)
+        .map(String::as_str)
         .collect();
     let header: Vec<&str> = systems.keys().map(|system| system.name()).collect();
     print_line(&format!("| | {} |", header.join(" | ")));
     print_line(&format!("|---|{}", "---|".repeat(header.len())));
     for name in names {
-        let cell = |rounds: &BTreeMap<usize, Figures>| {
+        let cell = |rounds: &BTreeMap<usize, BTreeMap<String, f64>>| {
             let values = kept(rounds, rejected, name);
             if values.is_empty() {
                 "–".to_owned()
@@ -134,16 +217,17 @@ fn print_table(systems: &BTreeMap<System, BTreeMap<usize, Figures>>, rejected: &
 }
 
 /// Figures whose ratio to a peer in the same round is a goal.
-const COMPARED: [&str; 6] = [
+const COMPARED: [&str; 7] = [
     "records/s",
-    "consume MB/s",
+    "consume MB/s, librdkafka",
+    "consume MB/s, bare fetches",
     "p50 µs",
     "p99 µs",
     "p99.9 µs",
     "broker CPU µs/record",
 ];
 
-fn print_ratios(systems: &BTreeMap<System, BTreeMap<usize, Figures>>, rejected: &BTreeSet<usize>) {
+fn print_ratios(systems: &Rounds, rejected: &BTreeSet<usize>) {
     let Some(own) = systems.get(&System::Sluice) else {
         return;
     };
@@ -169,7 +253,7 @@ fn print_ratios(systems: &BTreeMap<System, BTreeMap<usize, Figures>>, rejected: 
                     greatest,
                 } = spread(ratios.iter().copied());
                 print_line(&format!(
-                    "* sluice / {}, {name}: {} ({}–{}) over {} rounds",
+                    "* sluice / {}, {name}: {} ({}–{}), {} rounds",
                     peer.name(),
                     short(median),
                     short(least),
@@ -181,9 +265,24 @@ fn print_ratios(systems: &BTreeMap<System, BTreeMap<usize, Figures>>, rejected: 
     }
 }
 
+/// Topics of the control, which knows no CreateTopics, with their partitions.
+const CONTROL_TOPICS: [(&str, i32); 6] = [
+    ("latency", 1),
+    ("lone", 1),
+    ("throughput-1", 1),
+    ("throughput-8", 8),
+    ("small", 16),
+    ("bulk", 8),
+];
+
 /// Runs librdkafka's mock cluster until this process is killed.
 pub(crate) fn run_mock() -> Result<(), String> {
     let cluster = MockCluster::new(1).map_err(|error| error.to_string())?;
+    for (topic, partitions) in CONTROL_TOPICS {
+        cluster
+            .create_topic(topic, partitions, 1)
+            .map_err(|error| error.to_string())?;
+    }
     print_line(&format!("ready {}", cluster.bootstrap_servers()));
     loop {
         std::thread::park();
@@ -194,4 +293,21 @@ pub(crate) fn run_mock() -> Result<(), String> {
 #[expect(clippy::print_stdout, reason = "the report is what the program is for")]
 pub(crate) fn print_line(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{own_names, read_line, write_line};
+    use crate::cells::{Cell, Figures};
+    use crate::system::System;
+
+    #[test]
+    fn a_result_comes_back_from_its_line() {
+        let figures = Figures::from([("p50 µs", 312.5), ("records/s", 1e6)]);
+        let cell = Cell::Throughput(1024, 8);
+        let line = write_line(3, cell, System::Kafka, &figures);
+        let back = read_line(line.trim_end()).expect("a result");
+        assert_eq!(back, (3, cell, System::Kafka, own_names(figures)));
+        assert_eq!(read_line("3\tno cell\tkafka"), None);
+    }
 }

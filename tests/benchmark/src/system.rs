@@ -12,6 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cells::Figures;
+use crate::cgroup::MemoryCgroup;
+use crate::machine;
+use crate::metrics::Metrics;
+
 /// One system of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum System {
@@ -25,6 +30,8 @@ pub(crate) enum System {
     SluiceInterval50,
     /// Sluice that keeps nothing: its own upper bound.
     SluiceDiscard,
+    /// Sluice in the build that counts allocations; it is never timed.
+    SluiceCounting,
     /// Apache Kafka as it comes: acknowledges from the page cache.
     Kafka,
     /// Apache Kafka with `flush.messages=1`: the like-for-like peer.
@@ -45,12 +52,13 @@ pub(crate) enum Durability {
 }
 
 /// All systems, in the order of the tables.
-pub(crate) const ALL: [System; 8] = [
+pub(crate) const ALL: [System; 9] = [
     System::Control,
     System::Sluice,
     System::SluiceInterval5,
     System::SluiceInterval50,
     System::SluiceDiscard,
+    System::SluiceCounting,
     System::Kafka,
     System::KafkaFlush,
     System::Tansu,
@@ -65,6 +73,7 @@ impl System {
             Self::SluiceInterval5 => "sluice-5ms",
             Self::SluiceInterval50 => "sluice-50ms",
             Self::SluiceDiscard => "sluice-discard",
+            Self::SluiceCounting => "sluice-counting",
             Self::Kafka => "kafka",
             Self::KafkaFlush => "kafka-flush",
             Self::Tansu => "tansu-memory",
@@ -81,10 +90,23 @@ impl System {
         match self {
             Self::Control | Self::SluiceDiscard => Durability::None,
             Self::Kafka | Self::Tansu => Durability::Memory,
-            Self::Sluice | Self::SluiceInterval5 | Self::SluiceInterval50 | Self::KafkaFlush => {
-                Durability::Flushed
-            }
+            Self::Sluice
+            | Self::SluiceInterval5
+            | Self::SluiceInterval50
+            | Self::SluiceCounting
+            | Self::KafkaFlush => Durability::Flushed,
         }
+    }
+
+    /// Load before a measurement of throughput: a JVM compiles its hot path first.
+    pub(crate) fn warm_up(self) -> Duration {
+        let is_java = matches!(self, Self::Kafka | Self::KafkaFlush);
+        Duration::from_secs(if is_java { 5 } else { 1 })
+    }
+
+    /// Whether it is Sluice, in whatever configuration.
+    pub(crate) fn is_sluice(self) -> bool {
+        self.name().starts_with("sluice")
     }
 }
 
@@ -95,10 +117,12 @@ pub(crate) struct Places {
     pub(crate) root: PathBuf,
     /// The Sluice binary.
     pub(crate) sluice: PathBuf,
+    /// The Sluice binary that counts allocations.
+    pub(crate) counting: PathBuf,
     /// Parent of all data directories: it decides the disk.
     pub(crate) work: PathBuf,
-    /// The `--memory` that Sluice gets, and its memory cgroup when one can be made.
-    pub(crate) memory: String,
+    /// The `--memory` that Sluice gets, and the limit of its memory cgroup, in megabytes.
+    pub(crate) memory_megabytes: u64,
 }
 
 /// A started system.
@@ -111,8 +135,12 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
     /// From the start of the process until it accepted a connection.
     pub(crate) listening_after: Duration,
+    /// When the process was started.
+    pub(crate) started: Instant,
     child: Child,
     data: PathBuf,
+    admin: Option<String>,
+    cgroup: Option<MemoryCgroup>,
 }
 
 impl Running {
@@ -121,6 +149,23 @@ impl Running {
         let data = std::mem::take(&mut self.data);
         drop(self);
         data
+    }
+
+    /// Sluice's own figures.
+    pub(crate) fn metrics(&self) -> Option<Metrics> {
+        Metrics::scrape(self.admin.as_ref()?).ok()
+    }
+
+    /// Adds what the process and its cgroup needed at most.
+    pub(crate) fn add_memory(&self, figures: &mut Figures) {
+        let process = machine::process(self.pid);
+        let peak = process.resident_peak_kib as f64 * 1024.0 / 1e6;
+        figures.insert("peak RSS MB", peak);
+        if let Some(cgroup) = &self.cgroup {
+            let counted = cgroup.figures();
+            figures.insert("cgroup peak MB", counted.peak_bytes as f64 / 1e6);
+            figures.insert("cgroup OOM kills", counted.oom_kills as f64);
+        }
     }
 }
 
@@ -164,7 +209,13 @@ pub(crate) fn start(
     let port = free_port().map_err(|error| format!("no free port: {error}"))?;
     let data = data.unwrap_or_else(|| places.work.join(format!("{}-{port}", system.name())));
     fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
-    let mut command = command_of(system, places, port, &data)?;
+    let admin = system.is_sluice().then(free_port).transpose();
+    let admin = admin.map_err(|error| format!("no free port: {error}"))?;
+    let admin = admin.map(|port| format!("127.0.0.1:{port}"));
+    let mut command = command_of(system, places, port, (&data, admin.as_deref()))?;
+    let cgroup = admin
+        .as_ref()
+        .and_then(|_| enclose(&mut command, places, port));
     command
         .stdin(Stdio::null())
         .stderr(Stdio::null())
@@ -193,12 +244,44 @@ pub(crate) fn start(
         bootstrap,
         pid,
         listening_after,
+        started,
         child,
         data,
+        admin,
+        cgroup,
     })
 }
 
-fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result<Command, String> {
+/// Puts the command into a memory cgroup of its own, where one can be made: a shell enters it and
+/// becomes the command.
+fn enclose(command: &mut Command, places: &Places, port: u16) -> Option<MemoryCgroup> {
+    let limit_bytes = places.memory_megabytes * 1_000_000;
+    let cgroup = match MemoryCgroup::new(&format!("sluice-benchmark-{port}"), limit_bytes) {
+        Ok(cgroup) => cgroup,
+        Err(error) => {
+            eprintln_line(&format!("no memory cgroup around Sluice: {error}"));
+            return None;
+        }
+    };
+    let mut enclosed = Command::new("/bin/sh");
+    enclosed.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+    enclosed.arg(cgroup.entrance()).arg(command.get_program());
+    enclosed.args(command.get_args());
+    for (key, value) in command.get_envs() {
+        if let Some(value) = value {
+            enclosed.env(key, value);
+        }
+    }
+    *command = enclosed;
+    Some(cgroup)
+}
+
+fn command_of(
+    system: System,
+    places: &Places,
+    port: u16,
+    (data, admin): (&Path, Option<&str>),
+) -> Result<Command, String> {
     let address = format!("127.0.0.1:{port}");
     match system {
         System::Control => {
@@ -210,16 +293,30 @@ fn command_of(system: System, places: &Places, port: u16, data: &Path) -> Result
         System::Sluice
         | System::SluiceInterval5
         | System::SluiceInterval50
-        | System::SluiceDiscard => Ok(sluice_command(system, places, &address, data)),
+        | System::SluiceDiscard
+        | System::SluiceCounting => {
+            let addresses = (address.as_str(), admin.unwrap_or("off"));
+            Ok(sluice_command(system, places, addresses, data))
+        }
         System::Kafka | System::KafkaFlush => Ok(kafka_command(system, places, port, data)),
         System::Tansu => tansu_command(places, &address),
     }
 }
 
-fn sluice_command(system: System, places: &Places, address: &str, data: &Path) -> Command {
-    let mut command = Command::new(&places.sluice);
-    command.args(["start", "--shards", "1", "--memory", &places.memory]);
-    command.args(["--kafka-listen", address, "--admin-listen", "127.0.0.1:0"]);
+fn sluice_command(
+    system: System,
+    places: &Places,
+    (kafka, admin): (&str, &str),
+    data: &Path,
+) -> Command {
+    let mut command = Command::new(if system == System::SluiceCounting {
+        &places.counting
+    } else {
+        &places.sluice
+    });
+    let memory = format!("{}M", places.memory_megabytes);
+    command.args(["start", "--shards", "1", "--memory", &memory]);
+    command.args(["--kafka-listen", kafka, "--admin-listen", admin]);
     command.args(["--mqtt-listen", "off"]);
     command.arg("--data-dir").arg(data);
     command.env("SLUICE_LOG_LEVEL", "error");
@@ -227,9 +324,12 @@ fn sluice_command(system: System, places: &Places, address: &str, data: &Path) -
         System::SluiceInterval5 => Some(("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "5")),
         System::SluiceInterval50 => Some(("SLUICE_STORAGE_COMMIT_INTERVAL_MS", "50")),
         System::SluiceDiscard => Some(("SLUICE_STORAGE_DISCARD", "true")),
-        System::Sluice | System::Control | System::Kafka | System::KafkaFlush | System::Tansu => {
-            None
-        }
+        System::Sluice
+        | System::SluiceCounting
+        | System::Control
+        | System::Kafka
+        | System::KafkaFlush
+        | System::Tansu => None,
     };
     if let Some((key, value)) = setting {
         command.env(key, value);
