@@ -20,7 +20,8 @@ use crate::side_table::SideTable;
 
 const MAGIC: [u8; 8] = *b"SLCHKPT1";
 const HEADER_BYTES: usize = 24;
-const READ_BYTES: u32 = 1024 * 1024;
+/// Piece in which a checkpoint is read.
+const READ_BYTES: u32 = 128 * 1024;
 
 /// State of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,6 +73,10 @@ pub const APPEND_BLOCK_BYTES: usize = 64 * 1024;
 /// not pin a whole block.
 pub const READ_COPY_BYTES: usize = 4 * 1024;
 
+/// Pieces shorter than this are copied out of the buffer that a segment was read into: the buffer
+/// is up to 20 KiB longer than the piece.
+pub const READ_OWNED_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes of one write while a ring file is filled with zeros; bounds the delay of a commit behind
 /// it.
 pub const ZERO_CHUNK_BYTES: u32 = 1024 * 1024;

@@ -62,6 +62,24 @@ impl SideTable {
         self.entries.push(entry);
     }
 
+    /// Takes an entry that the journal tells again over a later state: what was pruned since stays
+    /// pruned, and an entry of a history that a later cut removes is passed over.
+    pub(crate) fn replay(&mut self, entry: SideEntry) {
+        let Some(before) = side_entries_before(&entry) else {
+            return;
+        };
+        if before < self.pruned_count {
+            return;
+        }
+        self.truncate_from(entry.index);
+        let follows = self.entries.last().is_none_or(|last| {
+            last.index < entry.index && last.offset <= entry.offset && last.term <= entry.term
+        });
+        if before == self.count() && follows {
+            self.push(entry);
+        }
+    }
+
     /// Offset of the record at `index`; for a side entry the offset of the first record behind it.
     pub fn offset_of_index(&self, index: u64) -> i64 {
         let before = self.entries.partition_point(|side| side.index < index);
@@ -151,6 +169,12 @@ impl SideTable {
     }
 }
 
+/// Invariant 2 read backwards.
+fn side_entries_before(entry: &SideEntry) -> Option<u64> {
+    let records = u64::try_from(entry.offset).ok()?;
+    entry.index.checked_sub(1)?.checked_sub(records)
+}
+
 fn to_offset(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -203,6 +227,38 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_replay_over_a_later_state_changes_nothing() {
+        let (whole, _) = table("srrsrsrrs");
+        for prune in [0_i64, 2, 3, 5] {
+            let mut side = whole.clone();
+            side.prune_below(prune);
+            let before = side.clone();
+            for from in 0..whole.entries().len() {
+                for entry in &whole.entries()[from..] {
+                    side.replay(entry.clone());
+                }
+                assert_eq!(side, before, "pruned below {prune}, replayed from {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_is_passed_over() {
+        let (whole, _) = table("srrs");
+        for (index, offset, term) in [(9, 2, 2), (3, -1, 2), (0, 0, 2), (1, 5, 2), (6, 3, 0)] {
+            let mut side = whole.clone();
+            side.replay(SideEntry {
+                index,
+                offset,
+                term,
+                kind: SideKind::TermStart,
+                payload: Vec::new(),
+            });
+            assert_eq!(side, whole, "{index} {offset} {term}");
         }
     }
 

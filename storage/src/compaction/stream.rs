@@ -12,6 +12,8 @@ use crate::segment::{SegmentError, SegmentReader};
 pub(crate) struct BatchStream<'a, D: Disk> {
     reader: &'a SegmentReader<D>,
     position: u32,
+    /// Smallest base offset of the next batch.
+    offset_min: i64,
     bytes: Bytes,
 }
 
@@ -20,6 +22,7 @@ impl<'a, D: Disk> BatchStream<'a, D> {
         Self {
             reader,
             position,
+            offset_min: i64::MIN,
             bytes: Bytes::new(),
         }
     }
@@ -27,7 +30,7 @@ impl<'a, D: Disk> BatchStream<'a, D> {
     /// The next batch with its position; `None` at the end of the segment.
     ///
     /// # Errors
-    /// [`SegmentError::Corrupt`] for a header or a CRC that is wrong.
+    /// [`SegmentError::Corrupt`] for a header, an offset or a CRC that is wrong.
     pub(crate) async fn next(&mut self) -> Result<Option<(u32, Bytes)>, SegmentError> {
         let mut wanted = SCAN_WINDOW_BYTES;
         loop {
@@ -44,10 +47,16 @@ impl<'a, D: Disk> BatchStream<'a, D> {
             let batch = self.bytes.split_to(size);
             let position = self.position;
             self.position += u32::try_from(size).unwrap_or(u32::MAX - position);
-            if let Err(error) = BatchView::new(&batch).and_then(|view| view.check_crc()) {
+            let view = BatchView::new(&batch);
+            let checked = view.and_then(|view| view.check_crc().map(|()| *view.header()));
+            let header = checked.map_err(|error| {
                 let expected = "a record batch with a right CRC";
-                return Err(self.reader.corrupt(position, expected, error.to_string()));
-            }
+                self.reader.corrupt(position, expected, error.to_string())
+            })?;
+            // Offsets lie outside the CRC: a wrong one must not be copied for ever.
+            self.reader
+                .check_offsets(position, &header, self.offset_min)?;
+            self.offset_min = header.next_offset();
             return Ok(Some((position, batch)));
         }
     }

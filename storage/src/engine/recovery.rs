@@ -19,9 +19,11 @@ use crate::error::Corrupt;
 use crate::errors::{AppendError, OpenError};
 use crate::events::LogEvents;
 use crate::journal::format::{FoundCommit, JournalEntry};
-use crate::journal::ring::Ring;
+use crate::journal::ring::{Ring, RingShape};
 use crate::journal::scan::{ReplayStart, ScanError, ScannedRing, scan_ring};
-use crate::journal::{Journal, JournalShape, JournalStart, create_ring_file, zero_piece};
+use crate::journal::{
+    Journal, JournalShape, JournalStart, commit_capacity, create_ring_file, zero_piece,
+};
 use crate::limits;
 use crate::notify::run_all;
 use crate::options::Options;
@@ -123,13 +125,22 @@ async fn open_journal<D: Disk, C: Clock>(
         ring_file_bytes: options.ring_file_bytes,
         store_nothing: options.store_nothing,
     };
+    let ring_shape = RingShape {
+        files_maximum: options.ring_files,
+        file_bytes: options.ring_file_bytes,
+        commit_bytes: commit_capacity(&shape) as u64,
+    };
     let mut files = scanned.files;
     let mut end = scanned.end;
     if !options.store_nothing {
         for place in 0..files.len() {
-            let unused = files.get(place).filter(|file| file.first_commit.0 == 0);
+            let unused = files.get(place).filter(|file| {
+                // A crash interrupted its creation or its first commit, or it is too short.
+                let is_short = file.bytes < ring_shape.commit_bytes;
+                let is_free = place != end.0 && file.last_commit < free_below;
+                file.first_commit.0 == 0 || is_short && is_free
+            });
             if let Some(index) = unused.map(|file| file.index) {
-                // A crash interrupted its creation or its first commit.
                 let renewed = create_ring_file(disk, &shape, index).await?;
                 files.splice(place..=place, [renewed]).for_each(drop);
             }
@@ -143,13 +154,13 @@ async fn open_journal<D: Disk, C: Clock>(
             end.1 = 0;
         }
     }
-    let ring = Ring::new(
-        files,
-        end,
-        free_below,
-        options.ring_files,
-        options.ring_file_bytes,
-    );
+    if !end.1.is_multiple_of(u64::from(shape.block_bytes))
+        && let Some(file) = files.get(end.0)
+    {
+        // The disk has larger blocks than the one before: the rest of the file is not used.
+        end.1 = file.bytes;
+    }
+    let ring = Ring::new(files, end, free_below, ring_shape);
     let start = JournalStart {
         next_number: scanned.next_number,
         previous_crc: scanned.previous_crc,

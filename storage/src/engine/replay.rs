@@ -182,8 +182,7 @@ impl ReplayedLog {
                 payload,
             } => {
                 self.mentioned = true;
-                self.checkpoint.side.truncate_from(index);
-                self.checkpoint.side.push(SideEntry {
+                self.checkpoint.side.replay(SideEntry {
                     index,
                     offset,
                     term,

@@ -280,7 +280,9 @@ impl<D: Disk, C: Clock> Shared<D, C> {
 
     /// Stops a log on damage: what is good stays readable.
     pub(crate) fn halt_log(&self, log: &Log<D>, damage: Corrupt) {
-        tracing::error!(topic = %log.name, partition = log.key.partition, %damage, "log halted");
+        if log.state.borrow().failure.is_none() {
+            tracing::error!(topic = %log.name, partition = log.key.partition, %damage, "log halted");
+        }
         self.fail_log(log, AppendError::Halted(damage));
     }
 

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod crash;
+mod damage;
 mod producers;
 pub(crate) mod segments;
 mod shards;

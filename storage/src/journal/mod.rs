@@ -683,7 +683,8 @@ impl<F> State<F> {
     }
 }
 
-fn commit_capacity(shape: &JournalShape) -> usize {
+/// Bytes of the longest commit with its padding.
+pub(crate) fn commit_capacity(shape: &JournalShape) -> usize {
     // The padding of the last block must fit behind the longest commit.
     (shape.commit_bytes + shape.block_bytes) as usize
 }

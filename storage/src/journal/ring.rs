@@ -30,6 +30,17 @@ pub(crate) struct ReplayPoint {
     pub(crate) position: u64,
 }
 
+/// Sizes of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingShape {
+    pub(crate) files_maximum: usize,
+    /// Bytes of a file that is created.
+    pub(crate) file_bytes: u64,
+    /// Bytes of the longest commit: a file that does not hold it (cut short, or of a start with
+    /// other settings) is left alone once it is free, and another one is made in its place.
+    pub(crate) commit_bytes: u64,
+}
+
 /// All files of one shard's ring.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring<F> {
@@ -39,8 +50,7 @@ pub(crate) struct Ring<F> {
     position: u64,
     /// Commits below this number are no longer needed.
     free_below: u64,
-    files_maximum: usize,
-    file_bytes: u64,
+    shape: RingShape,
     /// The disk had no room for another file.
     growth_refused: bool,
 }
@@ -58,16 +68,14 @@ impl<F: Clone> Ring<F> {
         files: Vec<RingFile<F>>,
         (current, position): (usize, u64),
         free_below: u64,
-        files_maximum: usize,
-        file_bytes: u64,
+        shape: RingShape,
     ) -> Self {
         Self {
             files,
             current,
             position,
             free_below,
-            files_maximum,
-            file_bytes,
+            shape,
             growth_refused: false,
         }
     }
@@ -105,12 +113,8 @@ impl<F: Clone> Ring<F> {
     }
 
     fn next_free(&self, bytes: u64) -> Option<usize> {
-        self.files
-            .iter()
-            .enumerate()
-            .find(|(place, file)| {
-                *place != self.current && file.last_commit < self.free_below && file.bytes >= bytes
-            })
+        let mut free = self.free_files();
+        free.find(|(_, file)| file.bytes >= bytes)
             .map(|(place, _)| place)
     }
 
@@ -125,7 +129,7 @@ impl<F: Clone> Ring<F> {
             .files
             .get(self.current)
             .map_or(0, |file| file.bytes.saturating_sub(self.position));
-        rest + self.free_files().map(|file| file.bytes).sum::<u64>()
+        rest + self.free_files().map(|(_, file)| file.bytes).sum::<u64>()
     }
 
     /// Bytes of files that may yet be created.
@@ -133,13 +137,19 @@ impl<F: Clone> Ring<F> {
         if self.growth_refused {
             return 0;
         }
-        let missing = self.files_maximum.saturating_sub(self.files.len());
-        self.file_bytes * missing as u64
+        let usable = self.files.iter().filter(|file| self.is_usable(file));
+        let missing = self.shape.files_maximum.saturating_sub(usable.count());
+        self.shape.file_bytes * missing as u64
     }
 
     /// Bytes of the ring, files that may yet be created included.
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum::<u64>() + self.growth_bytes()
+        let usable = self.files.iter().filter(|file| self.is_usable(file));
+        usable.map(|file| file.bytes).sum::<u64>() + self.growth_bytes()
+    }
+
+    fn is_usable(&self, file: &RingFile<F>) -> bool {
+        file.bytes >= self.shape.commit_bytes
     }
 
     /// Notes whether the disk has room for another file.
@@ -152,19 +162,18 @@ impl<F: Clone> Ring<F> {
         self.free_bytes() + self.growth_bytes() < self.total_bytes() >> 1
     }
 
-    fn free_files(&self) -> impl Iterator<Item = &RingFile<F>> {
-        self.files
-            .iter()
-            .enumerate()
-            .filter(|(place, file)| *place != self.current && file.last_commit < self.free_below)
-            .map(|(_, file)| file)
+    fn free_files(&self) -> impl Iterator<Item = (usize, &RingFile<F>)> {
+        self.files.iter().enumerate().filter(|(place, file)| {
+            let is_free = *place != self.current && file.last_commit < self.free_below;
+            is_free && self.is_usable(file)
+        })
     }
 
     /// Number of the file to create next: one and a half files are kept ahead of the commits, so
     /// that
     /// a disk that fills up finds the ring grown.
     pub(crate) fn wants_file(&self) -> Option<u32> {
-        let ahead = self.file_bytes + (self.file_bytes >> 1);
+        let ahead = self.shape.file_bytes + (self.shape.file_bytes >> 1);
         if self.growth_bytes() == 0 || self.free_bytes() >= ahead {
             return None;
         }
@@ -229,7 +238,15 @@ impl<F: Clone> Ring<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ring, RingFile};
+    use super::{Ring, RingFile, RingShape};
+
+    fn shape(files_maximum: usize) -> RingShape {
+        RingShape {
+            files_maximum,
+            file_bytes: 4096,
+            commit_bytes: 2048,
+        }
+    }
 
     fn file(index: u32) -> RingFile<u32> {
         RingFile {
@@ -244,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_file_is_reused_only_after_its_commits_are_freed() {
-        let mut ring = Ring::new(vec![file(0), file(1)], (0, 0), 1, 2, 4096);
+        let mut ring = Ring::new(vec![file(0), file(1)], (0, 0), 1, shape(2));
         let places: Vec<_> = (1..=4)
             .map(|number| {
                 ring.place((number, 0), 2048)
@@ -269,10 +286,24 @@ mod tests {
     fn a_commit_waits_for_zeros() {
         let mut fresh = file(0);
         fresh.zeroed_end = 1024;
-        let mut ring = Ring::new(vec![fresh], (0, 0), 1, 1, 4096);
+        let mut ring = Ring::new(vec![fresh], (0, 0), 1, shape(1));
         assert!(ring.place((1, 0), 2048).is_none());
         ring.set_zeroed(0, 2048);
         assert!(ring.place((1, 0), 2048).is_some());
         assert_eq!(ring.free_bytes(), 2048);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_whole_commit_does_not_count() {
+        let mut short = file(0);
+        short.bytes = 1024;
+        let mut ring = Ring::new(vec![short, file(1)], (1, 0), 1, shape(2));
+        assert!(ring.place((1, 0), 2048).is_some());
+        assert!(ring.place((2, 0), 2048).is_some());
+        assert!(ring.place((3, 0), 1024).is_none(), "not into the short one");
+        assert_eq!(ring.wants_file(), Some(2));
+        ring.add_file(file(2));
+        assert_eq!(ring.place((3, 0), 2048).map(|place| place.file), Some(2));
+        assert_eq!(ring.total_bytes(), 8192);
     }
 }

@@ -120,17 +120,20 @@ async fn open_files<D: Disk>(
     directory: &str,
 ) -> Result<Vec<RingFile<D::File>>, DiskError> {
     let mut files = Vec::new();
+    let block = u64::from(disk.alignment_bytes());
     for entry in disk.list(directory).await? {
         let Some(index) = ring_index(&entry.name) else {
             continue;
         };
         let mode = OpenMode { ..RING_MODE };
         let file = disk.open(&ring_path(directory, index), mode).await?;
+        // Part of a block cannot be written to.
+        let bytes = entry.length_bytes - entry.length_bytes % block;
         files.push(RingFile {
             index,
             file,
-            bytes: entry.length_bytes,
-            zeroed_end: entry.length_bytes,
+            bytes,
+            zeroed_end: bytes,
             first_commit: (0, 0),
             last_commit: 0,
         });
@@ -162,12 +165,16 @@ struct Scanner<'a, D: Disk> {
 
 impl<'a, D: Disk> Scanner<'a, D> {
     fn new(disk: &'a D, directory: &'a str, files: Vec<RingFile<D::File>>) -> Self {
+        let longest = files.iter().map(|file| file.bytes).max().unwrap_or(0);
+        let whole = usize::try_from(longest).unwrap_or(usize::MAX);
         let capacity = limits::COMMIT_BYTES_MAXIMUM + limits::SCAN_CHUNK_BYTES;
+        // A small ring needs no more than one of its files.
+        let capacity = whole.min(capacity as usize).next_multiple_of(4096);
         Self {
             disk,
             directory,
             files,
-            window: AlignedBuffer::with_capacity(capacity as usize),
+            window: AlignedBuffer::with_capacity(capacity),
             window_place: usize::MAX,
             window_start: 0,
             incarnation_seen: 0,

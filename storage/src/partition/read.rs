@@ -3,19 +3,38 @@
 //! What it is        append buffer first, then cache, then segments.
 //! What it is not    a bound by the high watermark: the caller brings it.
 //! Invariants        1. what is returned is whole batches without gap, but for what compaction
-//!                   removed.
+//!                   removed. 2. an offset below the log's end gives a record or an error.
 //! Source            Kafka Fetch, ListOffsets.
 
 use bytes::Bytes;
 use kafka_lite::record_batch::{BatchView, TimestampedOffset, first_record_at_or_after};
 
 use crate::disk::{Clock, Disk, DiskError};
-use crate::errors::ReadError;
+use crate::error::Corrupt;
+use crate::errors::{AppendError, ReadError};
 use crate::limits;
 use crate::partition::PartitionLog;
 use crate::partition::segments::Readable;
 use crate::read_points::ReadPoint;
 use crate::segment::{BatchWish, ReadBatches, SegmentError, SegmentReader, decompress_limits};
+
+/// Where a record is.
+enum Place<D: Disk> {
+    Buffer,
+    Segment(Readable<D>),
+    End,
+}
+
+/// What a segment gave.
+enum Segmented {
+    Found(Bytes, i64),
+    /// Nothing at or behind the offset.
+    Nothing,
+    /// The first batch is larger than what was asked for.
+    TooLarge,
+    /// Compaction has put another segment in its place.
+    Replaced,
+}
 
 impl<D: Disk, C: Clock> PartitionLog<D, C> {
     /// Reads whole batches from the one that holds `offset`, below `end_offset` (exclusive), up to
@@ -36,27 +55,28 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         let (mut next, mut left, mut forced) = (offset, max_bytes, at_least_one);
         self.check_range(offset)?;
         while next < end_offset && (left > 0 || forced) {
-            let buffered = {
-                let state = self.log.state.borrow();
-                let in_buffer = state
-                    .buffer
-                    .start_offset()
-                    .is_some_and(|start| next >= start);
-                if in_buffer {
-                    state
-                        .buffer
-                        .read((next, end_offset), left, forced, &mut pieces);
+            let readable = match self.place_of(next)? {
+                Place::Buffer => {
+                    let state = self.log.state.borrow();
+                    let range = (next, end_offset);
+                    state.buffer.read(range, left, forced, &mut pieces);
+                    break;
                 }
-                in_buffer || next >= state.log_end_offset
+                Place::End => break,
+                Place::Segment(readable) => readable,
             };
-            if buffered {
-                break;
-            }
-            let Some((bytes, after)) = self.read_segment(next, end_offset, left, forced).await?
-            else {
-                break;
+            let read = self.read_segment(&readable, (next, end_offset), left, forced);
+            let (bytes, after) = match read.await? {
+                Segmented::Found(bytes, after) => (bytes, after),
+                Segmented::TooLarge => break,
+                Segmented::Replaced => continue,
+                // Nothing at or behind the offset in this segment: compaction emptied its end.
+                Segmented::Nothing => {
+                    next = readable.next_offset().max(next);
+                    continue;
+                }
             };
-            if bytes.is_empty() || bytes.len() > left && !forced {
+            if bytes.len() > left && !forced {
                 break;
             }
             left = left.saturating_sub(bytes.len());
@@ -65,6 +85,41 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             pieces.push(bytes);
         }
         Ok(pieces)
+    }
+
+    /// Where the record at `offset` is. Offsets below the end that neither a segment nor the buffer
+    /// has are gone: whoever waits for them must be told.
+    fn place_of(&self, offset: i64) -> Result<Place<D>, ReadError> {
+        self.check_range(offset)?;
+        let missing = {
+            let state = self.log.state.borrow();
+            let is_buffered = state.buffer.start_offset().is_some_and(|at| offset >= at);
+            if is_buffered {
+                return Ok(Place::Buffer);
+            }
+            if offset >= state.log_end_offset {
+                return Ok(Place::End);
+            }
+            if let Some(readable) = state.segments.find(offset) {
+                return Ok(Place::Segment(readable));
+            }
+            match &state.failure {
+                Some(AppendError::Closed) => return Ok(Place::End),
+                Some(AppendError::Poisoned(error)) => return Err(error.clone().into()),
+                Some(AppendError::Halted(damage)) => return Err(damage.clone().into()),
+                Some(
+                    AppendError::NoRoom | AppendError::DiskFull | AppendError::Malformed(_),
+                )
+                | None => Corrupt {
+                    file: self.log.directory().to_string(),
+                    position: 0,
+                    expected: format!("records up to offset {}", state.log_end_offset),
+                    got: format!("no segment with offset {offset}"),
+                },
+            }
+        };
+        self.shared.halt_log(&self.log, missing.clone());
+        Err(missing.into())
     }
 
     fn check_range(&self, offset: i64) -> Result<(), ReadError> {
@@ -79,17 +134,16 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         Ok(())
     }
 
-    /// Batches of one segment or of the cache, and the offset after them; empty when the first one
-    /// is too large.
+    /// Batches of one segment or of the cache, and the offset after them.
     async fn read_segment(
         &self,
-        offset: i64,
-        end_offset: i64,
+        readable: &Readable<D>,
+        (offset, end_offset): (i64, i64),
         max_bytes: usize,
         at_least_one: bool,
-    ) -> Result<Option<(Bytes, i64)>, ReadError> {
-        if let Some(found) = self.read_cache(offset, end_offset, max_bytes) {
-            return Ok(Some(found));
+    ) -> Result<Segmented, ReadError> {
+        if let Some((bytes, after)) = self.read_cache(offset, end_offset, max_bytes) {
+            return Ok(Segmented::Found(bytes, after));
         }
         let bytes_max = u32::try_from(max_bytes.max(1)).unwrap_or(u32::MAX);
         let bytes_max = bytes_max.min(limits::READ_BYTES_MAX);
@@ -97,31 +151,22 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             at_least_one,
             ..BatchWish::new(offset, bytes_max, end_offset)
         };
-        loop {
-            let found = self.log.state.borrow().segments.find(wish.offset);
-            let Some(readable) = found else {
-                return Ok(None);
-            };
-            if self.starts_with_too_much(&readable, &mut wish) {
-                return Ok(Some((Bytes::new(), wish.offset)));
-            }
-            let changes = self.shared.read_points.borrow().changes();
-            let Some(reader) = self.reader(&readable).await? else {
-                continue;
-            };
-            let read = reader.read_batches(wish).await;
-            if let Some(batches) = self.checked(read)? {
-                self.remember(&readable, &batches, changes);
-                return Ok(Some((batches.bytes, batches.next_offset)));
-            }
-            // Nothing at or behind the offset in this segment: compaction emptied its end.
-            let after = readable.next_offset();
-            if after <= wish.offset || after >= end_offset {
-                return Ok(None);
-            }
-            wish.offset = after;
-            wish.position = None;
+        if self.starts_with_too_much(readable, &mut wish) {
+            return Ok(Segmented::TooLarge);
         }
+        let changes = self.shared.read_points.borrow().changes();
+        let Some(reader) = self.reader(readable).await? else {
+            return Ok(Segmented::Replaced);
+        };
+        let read = reader.read_batches(wish).await;
+        let Some(batches) = self.checked(read)? else {
+            return Ok(Segmented::Nothing);
+        };
+        self.remember(readable, &batches, changes);
+        if batches.bytes.is_empty() {
+            return Ok(Segmented::TooLarge);
+        }
+        Ok(Segmented::Found(batches.bytes, batches.next_offset))
     }
 
     /// Looks up where an earlier read ended; whether the batch there is known to be too large.

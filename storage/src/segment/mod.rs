@@ -217,11 +217,8 @@ impl<D: Disk> Segment<D> {
     pub async fn reader(&self) -> Result<SegmentReader<D>, SegmentError> {
         self.ensure_index().await?;
         let source = self.source().await?;
-        Ok(SegmentReader::new(
-            source,
-            self.end_position(),
-            Rc::clone(&self.index),
-        ))
+        let ends = (self.end_position(), self.next_offset());
+        Ok(SegmentReader::new(source, ends, Rc::clone(&self.index)))
     }
 
     /// Lets go of file handles and the kept last block when nothing is unsynced: for partitions

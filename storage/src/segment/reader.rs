@@ -4,7 +4,8 @@
 //! What it is        one direct read for the usual fetch: index, read, walk to the batch in memory.
 //! What it is not    a checker of CRCs (the consumer does, and `scrub`), nor a cache.
 //! Invariants        1. a batch returned is whole. 2. nothing behind the end given at creation is
-//!                   read.
+//!                   read. 3. offsets rise and stay inside the segment: they lie outside the CRC,
+//!                   so a header that breaks this is damage, not a reason to return nothing.
 //! Source            Kafka 4.3 `LogSegment.read`, `FileRecords.searchForTimestamp`.
 
 use std::cell::RefCell;
@@ -72,18 +73,22 @@ impl BatchWish {
 pub struct SegmentReader<D: Disk> {
     source: Source<D>,
     end_position: u32,
+    /// Offset after the last batch before `end_position`.
+    next_offset: i64,
     index: Rc<RefCell<SegmentIndex>>,
 }
 
 impl<D: Disk> SegmentReader<D> {
+    /// A view of the bytes before `end_position`, whose offsets are below `next_offset`.
     pub(crate) fn new(
         source: Source<D>,
-        end_position: u32,
+        (end_position, next_offset): (u32, i64),
         index: Rc<RefCell<SegmentIndex>>,
     ) -> Self {
         Self {
             source,
             end_position,
+            next_offset,
             index,
         }
     }
@@ -218,7 +223,7 @@ impl<D: Disk> SegmentReader<D> {
             if let Some(entry) = entry.filter(|entry| entry.position == from) {
                 self.check_entry(entry, BatchHeader::decode(&bytes).ok())?;
             }
-            match self.skip_to(&bytes, from, wish.offset)? {
+            match self.skip_to(&bytes, from, (wish.offset, self.source.base_offset))? {
                 Skipped::Found(start) => {
                     return Ok(self.take_batches(bytes, from, start, wish).await?);
                 }
@@ -239,7 +244,10 @@ impl<D: Disk> SegmentReader<D> {
         }
         let bytes_max = wish.bytes_max.max(SEARCH_WINDOW_BYTES);
         let bytes = self.read(position, bytes_max).await?;
-        match self.skip_to(&bytes, position, wish.offset)? {
+        // Where an earlier read ended nothing older can stand.
+        let known = wish.position.map(|_| wish.offset);
+        let offset_min = known.unwrap_or(self.source.base_offset);
+        match self.skip_to(&bytes, position, (wish.offset, offset_min))? {
             Skipped::Found(start) => self.take_batches(bytes, position, start, wish).await,
             Skipped::Beyond(_) => Ok(None),
         }
@@ -249,10 +257,13 @@ impl<D: Disk> SegmentReader<D> {
         let entry = self.index.borrow().lookup(offset);
         let mut window = self.source.window(SEARCH_WINDOW_BYTES);
         let mut position = self.start_at(&mut window, entry).await?;
+        let mut offset_min = self.source.base_offset;
         while let Some(header) = window.header_at(position, self.end_position).await? {
+            self.check_offsets(position, &header, offset_min)?;
             if header.last_offset() >= offset {
                 return Ok(Some((position, header)));
             }
+            offset_min = header.next_offset();
             position = after(position, &header);
         }
         Ok(None)
@@ -272,7 +283,10 @@ impl<D: Disk> SegmentReader<D> {
         let mut window = self.source.window(SEARCH_WINDOW_BYTES);
         let mut position = self.start_at(&mut window, entry).await?;
         let mut scratch = Vec::new();
+        let mut next_min = self.source.base_offset;
         while let Some(header) = window.header_at(position, self.end_position).await? {
+            self.check_offsets(position, &header, next_min)?;
+            next_min = header.next_offset();
             self.check_time(time, &header)?;
             let end = after(position, &header);
             if header.max_timestamp >= timestamp && header.last_offset() >= offset_min {
@@ -379,7 +393,31 @@ impl<D: Disk> SegmentReader<D> {
         self.source.window(capacity_bytes)
     }
 
-    fn skip_to(&self, bytes: &Bytes, from: u32, offset: i64) -> Result<Skipped, SegmentError> {
+    /// Offsets must rise and stay inside the segment; compaction leaves gaps, so more cannot be
+    /// asked.
+    pub(crate) fn check_offsets(
+        &self,
+        position: u32,
+        header: &BatchHeader,
+        offset_min: i64,
+    ) -> Result<(), SegmentError> {
+        let is_sound = header.base_offset >= offset_min
+            && header.last_offset_delta >= 0
+            && header.last_offset() < self.next_offset;
+        if is_sound {
+            return Ok(());
+        }
+        let expected = format!("offsets from {offset_min} below {}", self.next_offset);
+        let got = format!("offsets {} to {}", header.base_offset, header.last_offset());
+        Err(self.source.corrupt(position, &expected, got))
+    }
+
+    fn skip_to(
+        &self,
+        bytes: &Bytes,
+        from: u32,
+        (offset, mut offset_min): (i64, i64),
+    ) -> Result<Skipped, SegmentError> {
         let mut at = 0_usize;
         loop {
             let position = offset_position(from, at);
@@ -400,9 +438,11 @@ impl<D: Disk> SegmentReader<D> {
                 let got = format!("{} bytes", header.size_bytes);
                 return Err(self.source.corrupt(position, expected, got));
             }
+            self.check_offsets(position, &header, offset_min)?;
             if header.last_offset() >= offset {
                 return Ok(Skipped::Found(at));
             }
+            offset_min = header.next_offset();
             at += header.size_bytes;
         }
     }
@@ -416,13 +456,14 @@ impl<D: Disk> SegmentReader<D> {
     ) -> Result<Option<ReadBatches>, SegmentError> {
         let position = offset_position(from, start);
         let found = bytes.get(start..);
-        let taken = WholeBatches::take(found, wish.bytes_max as usize, wish.end_offset);
+        let end_offset = wish.end_offset.min(self.next_offset);
+        let taken = WholeBatches::take(found, wish.bytes_max as usize, end_offset);
         if taken.base_offset >= wish.end_offset {
             return Ok(None);
         }
         let fits = taken.length > 0 && taken.length <= wish.bytes_max as usize;
         if fits || taken.length > 0 && wish.at_least_one {
-            let bytes = bytes.slice(start..start + taken.length);
+            let bytes = owned(bytes.slice(start..start + taken.length));
             return Ok(Some(taken.into_read(bytes, position)));
         }
         if !wish.at_least_one {
@@ -481,8 +522,8 @@ pub(crate) struct WholeBatches {
 }
 
 impl WholeBatches {
-    /// Counts batches below `end_offset` whose sum stays within `bytes_max`; the first may be
-    /// larger.
+    /// Counts batches below `end_offset` whose offsets rise and whose sum stays within `bytes_max`;
+    /// the first may be larger.
     pub(crate) fn take(bytes: Option<&[u8]>, bytes_max: usize, end_offset: i64) -> Self {
         let bytes = bytes.unwrap_or_default();
         let mut taken = Self::default();
@@ -493,7 +534,10 @@ impl WholeBatches {
             }
             let length = taken.length.saturating_add(header.size_bytes);
             let too_much = length > bytes_max && taken.length > 0;
-            if length > bytes.len() || too_much || header.base_offset >= end_offset {
+            // Only damage goes back; whoever asks for the next offset is told of it.
+            let goes_back = header.base_offset < taken.next_offset && taken.length > 0;
+            let is_beyond = header.base_offset >= end_offset;
+            if length > bytes.len() || too_much || is_beyond || goes_back {
                 taken.next_batch_bytes = u32::try_from(header.size_bytes).unwrap_or(u32::MAX);
                 break;
             }
@@ -543,6 +587,15 @@ pub(crate) fn decompress_limits() -> DecompressLimits {
         output_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
         ..DecompressLimits::default()
     }
+}
+
+/// A short piece gets memory of its own: what it was cut from is aligned and some KiB longer, and a
+/// fetch of thousands of partitions holds thousands of pieces.
+fn owned(piece: Bytes) -> Bytes {
+    if piece.len() < READ_OWNED_BYTES_MAX {
+        return Bytes::copy_from_slice(&piece);
+    }
+    piece
 }
 
 fn whole_batch(header: &BatchHeader, offset_min: i64) -> TimestampedOffset {

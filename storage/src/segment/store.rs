@@ -177,7 +177,8 @@ impl<D: Disk> SegmentStore<D> {
                 index
             }
         };
-        Ok(SegmentReader::new(source, segment.size_bytes, index))
+        let ends = (segment.size_bytes, segment.next_offset);
+        Ok(SegmentReader::new(source, ends, index))
     }
 
     /// Finds out about a closed segment of which only the name and the length are known (no

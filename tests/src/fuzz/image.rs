@@ -158,8 +158,8 @@ impl World {
 pub(super) fn options(log_buffer_bytes: usize) -> Options {
     Options {
         ring_files: 2,
-        ring_file_bytes: 256 * 1024,
-        commit_bytes: 128 * 1024,
+        ring_file_bytes: 64 * 1024,
+        commit_bytes: 32 * 1024,
         direct_bytes: 4096,
         log_buffer_bytes,
         append_buffer_bytes: 1 << 20,

@@ -210,9 +210,17 @@ fn reseal_batches(mut bytes: &mut [u8]) {
     }
 }
 
+/// Inputs that once found something.
+const FOUND: [&[u8]; 1] = [
+    // A base offset in a closed segment that points behind its end, and an active segment that is
+    // too short: the log answered reads with nothing, for ever.
+    &[1, 4, 1, 0, 4, 0, 6, 2, 0, 4, 0],
+];
+
 /// Every kind of edit in every file of every image.
 pub fn corpus() -> Vec<Vec<u8>> {
     let mut corpus = vec![vec![0], vec![1], vec![2]];
+    corpus.extend(FOUND.map(<[u8]>::to_vec));
     for (choice, image) in (0_u8..).zip(images()) {
         for (file, _) in (0_u8..).zip(&image.files) {
             for kind in 0..8 {

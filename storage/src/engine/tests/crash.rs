@@ -10,7 +10,9 @@ use std::rc::Rc;
 use kafka_lite::record_batch::BatchHeader;
 
 use crate::engine::tests::segments::small_ring;
-use crate::engine::tests::{Harness, TestLog, batch, key, new_log, read_all};
+use crate::engine::tests::{
+    Harness, TestLog, append, batch, key, new_log, read_all, start_term,
+};
 use crate::testing::MemoryDisk;
 use crate::{Entry, LogConfig, SideKind};
 
@@ -164,4 +166,32 @@ fn nothing_persisted_is_lost_wherever_the_disk_stops() {
         disk.lose_power();
         check_recovered(&disk, &expected, &format!("{context}, second life"));
     }
+}
+
+/// The ring still has the term starts that DeleteRecords has pruned from the side table.
+#[test]
+fn pruned_side_entries_are_not_replayed() {
+    let disk = MemoryDisk::new();
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = new_log(&harness, 1);
+    let other = new_log(&harness, 2);
+    append(&other, batch(1, 100, 1));
+    for term in 2..=4 {
+        append(&log, batch(3, 100, 1));
+        start_term(&log, term);
+    }
+    append(&log, batch(3, 100, 1));
+    harness.settle();
+    harness.run(log.set_log_start_offset(10)).unwrap();
+    let engine = harness.engine.clone();
+    harness.run(log.write_back()).unwrap();
+    // The other log keeps the start of the ring.
+    harness.run(engine.shared.checkpoint(false)).unwrap();
+    let before = (log.next_index(), log.log_end_offset());
+    let term = log.with_side_table(|side| side.term_at_offset(11));
+    disk.lose_power();
+    let harness = Harness::open(&disk, small_ring());
+    let log = harness.engine.log(key(1)).unwrap();
+    assert_eq!((log.next_index(), log.log_end_offset()), before);
+    assert_eq!(log.with_side_table(|side| side.term_at_offset(11)), term);
 }
