@@ -51,6 +51,20 @@ pub(crate) struct LogCheckpoint {
     pub(crate) producers: Vec<u8>,
 }
 
+impl LogCheckpoint {
+    /// Whether its parts can belong to one log.
+    pub(crate) fn is_sound(&self) -> bool {
+        let segments = self.closed.iter();
+        let follow = segments.is_sorted_by(|one, next| one.next_offset <= next.base_offset);
+        let rise = |one: &ClosedCheckpoint| one.base_offset <= one.next_offset;
+        self.side.is_sound()
+            && follow
+            && self.closed.iter().all(rise)
+            && self.log_start_offset >= 0
+            && self.segments_end_offset >= 0
+    }
+}
+
 /// A closed segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClosedCheckpoint {

@@ -46,6 +46,21 @@ pub struct SideTable {
 }
 
 impl SideTable {
+    /// Whether the invariants hold: what was read from a disk may break them.
+    pub(crate) fn is_sound(&self) -> bool {
+        let places = (self.pruned_count..).zip(&self.entries);
+        let mut counted = places.map(|(place, entry)| (Some(place), entry));
+        let numbers_fit = counted.all(|(place, entry)| side_entries_before(entry) == place);
+        let pruned_term = self.pruned_term.map(|(term, _)| term);
+        let terms = pruned_term
+            .into_iter()
+            .chain(self.entries.iter().map(|entry| entry.term));
+        numbers_fit
+            && terms.is_sorted()
+            && self.entries.iter().map(|entry| entry.offset).is_sorted()
+            && self.pruned_count <= u64::from(u32::MAX)
+    }
+
     /// The kept entries in the order of their indices.
     pub fn entries(&self) -> &[SideEntry] {
         &self.entries

@@ -82,7 +82,16 @@ async fn read_checkpoint<D: Disk>(
             expected: options.shard,
             got: checkpoint.shard,
         }),
-        other => Ok(other),
+        Some(checkpoint) => match checkpoint.logs.iter().find(|log| !log.is_sound()) {
+            None => Ok(Some(checkpoint)),
+            Some(log) => Err(OpenError::Damaged(Corrupt {
+                file: checkpoint_path(&directory),
+                position: 0,
+                expected: format!("offsets and terms of {} that fit together", log.name),
+                got: "some that do not".to_owned(),
+            })),
+        },
+        None => Ok(None),
     }
 }
 

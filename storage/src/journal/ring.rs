@@ -15,8 +15,10 @@ pub(crate) struct RingFile<F> {
     pub(crate) bytes: u64,
     /// Bytes from the start that are allocated and written.
     pub(crate) zeroed_end: u64,
-    /// First commit in the file and the CRC of the commit before it.
+    /// First commit in the file that may still be needed, and the CRC of the commit before it.
     pub(crate) first_commit: (u64, u32),
+    /// Where that commit begins.
+    pub(crate) first_position: u64,
     /// Last commit in the file; 0 for none.
     pub(crate) last_commit: u64,
 }
@@ -103,6 +105,7 @@ impl<F: Clone> Ring<F> {
         }
         if position == 0 {
             file.first_commit = (number, previous_crc);
+            file.first_position = 0;
         }
         file.last_commit = number;
         self.position += bytes;
@@ -213,8 +216,7 @@ impl<F: Clone> Ring<F> {
     }
 
     /// The latest point at which a replay may begin so that it meets commit `number`: the start of
-    /// a
-    /// file, since only whole files become free.
+    /// a file, since only whole files become free, or where the last replay began inside one.
     pub(crate) fn replay_point(&self, number: u64) -> Option<ReplayPoint> {
         self.files
             .iter()
@@ -225,7 +227,7 @@ impl<F: Clone> Ring<F> {
                 number: file.first_commit.0,
                 previous_crc: file.first_commit.1,
                 file_index: file.index,
-                position: 0,
+                position: file.first_position,
             })
     }
 
@@ -255,6 +257,7 @@ mod tests {
             bytes: 4096,
             zeroed_end: 4096,
             first_commit: (0, 0),
+            first_position: 0,
             last_commit: 0,
         }
     }

@@ -135,6 +135,7 @@ async fn open_files<D: Disk>(
             bytes,
             zeroed_end: bytes,
             first_commit: (0, 0),
+            first_position: 0,
             last_commit: 0,
         });
     }
@@ -260,6 +261,13 @@ impl<'a, D: Disk> Scanner<'a, D> {
         {
             cursor.place = place;
             cursor.position = start.position;
+            if let Some(file) = self.files.get_mut(place)
+                && start.position > 0
+            {
+                // What stands before is in the checkpoint and may be damaged.
+                file.first_commit = (start.number, start.previous_crc);
+                file.first_position = start.position;
+            }
         }
         Ok(cursor)
     }

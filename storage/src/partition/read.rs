@@ -107,9 +107,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                 Some(AppendError::Closed) => return Ok(Place::End),
                 Some(AppendError::Poisoned(error)) => return Err(error.clone().into()),
                 Some(AppendError::Halted(damage)) => return Err(damage.clone().into()),
-                Some(
-                    AppendError::NoRoom | AppendError::DiskFull | AppendError::Malformed(_),
-                )
+                Some(AppendError::NoRoom | AppendError::DiskFull | AppendError::Malformed(_))
                 | None => Corrupt {
                     file: self.log.directory().to_string(),
                     position: 0,

@@ -211,10 +211,18 @@ fn reseal_batches(mut bytes: &mut [u8]) {
 }
 
 /// Inputs that once found something.
-const FOUND: [&[u8]; 1] = [
+const FOUND: [&[u8]; 4] = [
     // A base offset in a closed segment that points behind its end, and an active segment that is
     // too short: the log answered reads with nothing, for ever.
     &[1, 4, 1, 0, 4, 0, 6, 2, 0, 4, 0],
+    // Side entries of a resealed checkpoint, and of a resealed journal, that do not rise.
+    &[0x82, 0x5a, 0x0d, 0x95, 0x6f, 0x0e, 0, 4, 0x3d, 2, 0xff, 1],
+    &[
+        0x81, 2, 2, 2, 0x3d, 2, 0xff, 3, 0, 0x3d, 2, 0xff, 3, 0, 0, 2, 0xba, 0x3d, 2, 0xff, 3, 0,
+        0, 2, 0xba, 1,
+    ],
+    // A commit that a clean checkpoint has made superfluous is damaged; a later one asked for it.
+    &[2, 13, 4, 13, 61, 2, 1, 7, 1, 61, 2, 255, 1],
 ];
 
 /// Every kind of edit in every file of every image.

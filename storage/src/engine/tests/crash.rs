@@ -10,9 +10,7 @@ use std::rc::Rc;
 use kafka_lite::record_batch::BatchHeader;
 
 use crate::engine::tests::segments::small_ring;
-use crate::engine::tests::{
-    Harness, TestLog, append, batch, key, new_log, read_all, start_term,
-};
+use crate::engine::tests::{Harness, TestLog, append, batch, key, new_log, read_all, start_term};
 use crate::testing::MemoryDisk;
 use crate::{Entry, LogConfig, SideKind};
 
