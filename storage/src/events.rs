@@ -6,7 +6,8 @@ use crate::errors::AppendError;
 /// here.
 pub trait LogEvents {
     /// Every entry of the log up to `last_index` (inclusive), whose term is `term`, is on stable
-    /// storage.
+    /// storage; of a log with [`crate::LogConfig::flush_messages`] above 1, batches at the end may
+    /// not be yet. Side entries always are, and so is what stands before them.
     fn handle_persisted(&self, slot: u32, last_index: u64, term: u32);
 
     /// Term and vote of the log are on stable storage.

@@ -64,6 +64,11 @@ pub const COMMITS_IN_FLIGHT_MAXIMUM: usize = 2;
 /// Buffers that the journal keeps for reuse; the rest is given back to the allocator.
 pub const COMMIT_BUFFERS_KEPT: usize = 3;
 
+/// Longest time that records of a topic with `flush.messages` above 1 stay unflushed, whatever
+/// `flush.ms` says: one write per second costs little, and the process's memory is no page cache
+/// that outlives it.
+pub const UNFLUSHED_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Bytes of one shared block of append buffers: large enough that one allocation serves hundreds of
 /// small batches, small enough that a block pinned by one batch costs little.
 pub const APPEND_BLOCK_BYTES: usize = 64 * 1024;
@@ -75,7 +80,7 @@ pub const READ_COPY_BYTES: usize = 4 * 1024;
 
 /// Pieces shorter than this are copied out of the buffer that a segment was read into: the buffer
 /// is up to 20 KiB longer than the piece.
-pub const READ_OWNED_BYTES_MAX: usize = 16 * 1024;
+pub const READ_OWNED_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of one write while a ring file is filled with zeros; bounds the delay of a commit behind
 /// it.

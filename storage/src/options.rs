@@ -144,6 +144,13 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     /// `index.interval.bytes`.
     pub index_interval_bytes: u32,
+    /// `flush.messages`: 1 acknowledges a batch when it is on stable storage. Above, batches are
+    /// acknowledged at once as long as fewer records than this are not flushed; a crash may lose
+    /// those, never others. Side entries, term and vote are always strict.
+    pub flush_messages: u64,
+    /// `flush.ms`: longest time that acknowledged records stay unflushed, at most
+    /// [`limits::UNFLUSHED_TIME_MAX`].
+    pub flush_interval: Duration,
 }
 
 impl Default for LogConfig {
@@ -151,6 +158,8 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 16 * 1024 * 1024,
             index_interval_bytes: 4096,
+            flush_messages: 1,
+            flush_interval: limits::UNFLUSHED_TIME_MAX,
         }
     }
 }

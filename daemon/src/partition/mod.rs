@@ -279,7 +279,7 @@ impl Partition {
 
     /// Takes a new configuration; it holds from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
-        self.log.apply_config(log_config(&config));
+        self.log.apply_config(log_config(&self.topic, &config));
         *self.config.borrow_mut() = config;
     }
 

@@ -1,7 +1,9 @@
 //! From what `storage` recovered to what Raft starts with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kafka_lite::catalog::OFFSETS_TOPIC;
 use kafka_lite::topic_config::TopicConfig;
 use replication::{
     EntryId, HardState, LogIndex, NodeId, Options, Recovered, Term, TermRun, VoterSet, VotersEntry,
@@ -82,10 +84,20 @@ fn runs(log: &Log) -> Vec<TermRun> {
     })
 }
 
-/// The part of a topic's configuration that the log follows.
-pub(crate) fn log_config(config: &Arc<TopicConfig>) -> LogConfig {
-    LogConfig {
+/// The part of a topic's configuration that the log follows. What the broker keeps for itself is
+/// always flushed before it counts.
+pub(crate) fn log_config(topic: &str, config: &Arc<TopicConfig>) -> LogConfig {
+    let base = LogConfig {
         segment_bytes: config.segment_bytes,
         index_interval_bytes: config.index_interval_bytes,
+        ..LogConfig::default()
+    };
+    if topic == OFFSETS_TOPIC || config.is_durable_before_acknowledge() {
+        return base;
+    }
+    LogConfig {
+        flush_messages: u64::try_from(config.flush_messages).unwrap_or(1),
+        flush_interval: Duration::from_millis(u64::try_from(config.flush_ms).unwrap_or(0)),
+        ..base
     }
 }

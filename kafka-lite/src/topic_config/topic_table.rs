@@ -93,10 +93,11 @@ pub static TOPIC_CONFIGS: &[ConfigDefinition] = &[
     row("flush.messages", ConfigKind::Long, "1", at_least(1),
         &[same("log.flush.interval.messages")],
         "Records after which a flush is forced. 1, the default here, acknowledges only what is on \
-         stable storage; with more, acknowledged records of a crashed machine can be lost."),
+         stable storage; with more, fewer acknowledged records than this can be lost from the end \
+         when the broker or its machine crashes."),
     row("flush.ms", ConfigKind::Long, FOREVER, at_least(0),
         &[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")],
-        "Time after which a flush is forced when flush.messages is larger than 1."),
+        "Time after which a flush is forced when flush.messages is larger than 1; at most 1 s."),
     row("follower.replication.throttled.replicas", ConfigKind::List, "", ConfigRule::ReplicaList,
         &[], "Taken for compatibility; replication is not throttled by replica."),
     row("index.interval.bytes", ConfigKind::Int, "4096", at_least(0),

@@ -6,6 +6,7 @@
 //!                   workers.
 //! Reading order     [`Engine::open`], `recovery.rs`, then `write_back.rs`.
 
+mod early;
 mod recovery;
 mod redistribute;
 pub(crate) mod replay;
@@ -145,6 +146,8 @@ impl<D: Disk, C: Clock> Engine<D, C> {
         }));
         let shared = Rc::clone(&self.shared);
         workers.push(Box::pin(async move { shared.run_write_back().await }));
+        let shared = Rc::clone(&self.shared);
+        workers.push(Box::pin(async move { shared.run_early().await }));
         for _ in 0..self.shared.options.segment_writers {
             let shared = Rc::clone(&self.shared);
             workers.push(Box::pin(async move { shared.run_segment_writer().await }));

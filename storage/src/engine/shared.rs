@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::cache::BatchCache;
 use crate::disk::{Clock, Disk, DiskError};
 use crate::disk_budget::DiskBudget;
+use crate::engine::early::Early;
 use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::events::LogEvents;
@@ -35,6 +36,7 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     pub(crate) next_slot: Cell<u32>,
     pub(crate) block: RefCell<SharedBlock>,
     pub(crate) producers: ProducerBudget,
+    pub(crate) early: Early,
     pub(crate) cursors: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
     /// Logs with entries that only the journal has: (oldest commit, slot).
     pub(crate) dirty: RefCell<BTreeSet<(u64, u32)>>,
@@ -87,6 +89,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             next_slot: Cell::new(0),
             block: RefCell::default(),
             producers,
+            early: Early::default(),
             cursors: RefCell::default(),
             dirty: RefCell::default(),
             buffered_bytes: Cell::new(0),
@@ -115,6 +118,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
         self.journal.stop();
+        self.early.wake();
         self.write_queue_changed.notify();
         self.write_back.notify();
     }
@@ -192,6 +196,12 @@ impl<D: Disk, C: Clock> Shared<D, C> {
 
     pub(crate) fn add_bulk(&self, bytes: usize) {
         self.bulk_bytes.set(self.bulk_bytes.get() + bytes);
+    }
+
+    /// Whether large appends of `bytes` more would hold so much memory that they are acknowledged
+    /// only when they are written: until then their frames count as requests.
+    pub(crate) fn holds_much_bulk(&self, bytes: usize) -> bool {
+        self.bulk_bytes.get() + bytes > self.options.bulk_bytes >> 2
     }
 
     /// Bytes of large appends that wait or are in flight.
@@ -314,6 +324,7 @@ impl<D: Disk, C: Clock> CommitSink for Shared<D, C> {
 
     fn handle_poisoned(&self, error: &DiskError) {
         tracing::error!(%error, "the journal failed; nothing more is acknowledged");
+        self.early.wake();
         self.write_queue_changed.notify();
         self.write_back.notify();
         let logs: Vec<Rc<Log<D>>> = self.logs.borrow().values().map(Rc::clone).collect();

@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 mod damage;
+mod early;
 mod producers;
 pub(crate) mod segments;
 mod shards;
@@ -30,7 +31,7 @@ use crate::{
 /// A clock that the harness moves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestClock {
-    now: Rc<Cell<Duration>>,
+    pub(crate) now: Rc<Cell<Duration>>,
     sleepers: Rc<Cell<Option<Duration>>>,
 }
 

@@ -92,7 +92,16 @@ impl<D: Disk, C: Clock> Shared<D, C> {
         slots.filter_map(|slot| self.log(slot)).collect()
     }
 
+    /// Writes many logs, then syncs them, so that one transaction of the file system serves all; as
+    /// many at once as descriptors are left.
     async fn write_and_sync(&self, logs: &[Rc<Log<D>>]) {
+        let at_once = usize::try_from(self.options.open_files).unwrap_or(usize::MAX);
+        for some in logs.chunks(at_once.max(16)) {
+            self.write_and_sync_some(some).await;
+        }
+    }
+
+    async fn write_and_sync_some(&self, logs: &[Rc<Log<D>>]) {
         let width = self.options.segment_writers;
         let writes = logs.iter().map(|log| async move {
             if let Err(error) = self.write_log(log, Durability::OnSync).await {

@@ -91,6 +91,9 @@ struct Commit {
     buffer: AlignedBuffer,
     releases: Vec<Release>,
     entries: u32,
+    /// Somebody waits for it; a commit that only carries appends whose topic does not ask for a
+    /// flush stays open until then.
+    is_urgent: bool,
     /// Slot and position of the last entry when it is an Append that may grow.
     last_append: Option<(u32, usize)>,
 }
@@ -217,13 +220,51 @@ impl<D: Disk, C: Clock> Journal<D, C> {
         release: Option<Release>,
         must_fit: bool,
     ) -> Result<u64, JournalBusy> {
+        let number = self.collect(slot, entry, release, must_fit)?;
+        self.hurry();
+        Ok(number)
+    }
+
+    /// Adds an entry that nobody waits for: it is written with the next one that somebody does
+    /// wait for, when its commit is full, or after [`Journal::hurry`].
+    ///
+    /// # Errors
+    /// [`JournalBusy`] when too many commits wait.
+    pub(crate) fn add_unhurried(
+        &self,
+        slot: u32,
+        entry: &JournalEntry<'_>,
+        release: Option<Release>,
+    ) -> Result<u64, JournalBusy> {
+        let number = self.collect(slot, entry, release, false)?;
+        if self.shape.store_nothing || !self.state.borrow().sealed.is_empty() {
+            self.work.notify();
+        }
+        Ok(number)
+    }
+
+    /// Lets the open commit be written without waiting for more.
+    pub(crate) fn hurry(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.open.entries > 0 {
+            state.open.is_urgent = true;
+            drop(state);
+            self.work.notify();
+        }
+    }
+
+    fn collect(
+        &self,
+        slot: u32,
+        entry: &JournalEntry<'_>,
+        release: Option<Release>,
+        must_fit: bool,
+    ) -> Result<u64, JournalBusy> {
         let mut state = self.state.borrow_mut();
         if self.shape.store_nothing {
             let number = state.open_number();
             state.open.entries += 1;
             state.open.note(release, number);
-            drop(state);
-            self.work.notify();
             return Ok(number);
         }
         let bytes = entry.encoded_bytes();
@@ -236,8 +277,6 @@ impl<D: Disk, C: Clock> Journal<D, C> {
         let number = state.open_number();
         state.open.push(slot, entry);
         state.open.note(release, number);
-        drop(state);
-        self.work.notify();
         Ok(number)
     }
 
@@ -268,6 +307,9 @@ impl<D: Disk, C: Clock> Journal<D, C> {
     /// # Errors
     /// The failure of the disk when the journal is poisoned.
     pub(crate) async fn wait_released(&self, number: u64) -> Result<(), DiskError> {
+        if number >= self.open_number() {
+            self.hurry();
+        }
         loop {
             let seen = self.released.seen();
             if self.acknowledged() >= number {
@@ -411,6 +453,10 @@ impl<D: Disk, C: Clock> Journal<D, C> {
                 } else {
                     Step::Idle
                 };
+            }
+            let is_due = state.open.is_urgent || state.stopping || self.shape.store_nothing;
+            if !is_due {
+                return Step::Idle;
             }
             if let Some(pause) = self.pause_before_commit(&state) {
                 return Step::Pause(pause);
@@ -591,6 +637,7 @@ impl Commit {
             buffer,
             releases,
             entries: 0,
+            is_urgent: false,
             last_append: None,
         }
     }
@@ -658,6 +705,7 @@ impl<F> State<F> {
         let number = self.next_number;
         self.next_number += 1;
         self.open.entries = 0;
+        self.open.is_urgent = false;
         let releases = std::mem::replace(
             &mut self.open.releases,
             self.spare_releases.pop().unwrap_or_default(),
@@ -723,6 +771,7 @@ pub(crate) async fn create_ring_file<D: Disk>(
         bytes: shape.ring_file_bytes,
         zeroed_end: 0,
         first_commit: (0, 0),
+        first_position: 0,
         last_commit: 0,
     })
 }

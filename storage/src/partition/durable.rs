@@ -1,7 +1,8 @@
 //! Durable up to: releases the entries of one log in index order over both paths.
 //!
 //! What it is        a queue of index ranges that wait for a journal commit or for a segment write.
-//! Invariants        1. ranges are dense and rise. 2. what is released is a prefix.
+//! Invariants        1. ranges are dense and rise. 2. what is released is a prefix. 3. a range that
+//!                   is not early is released when it and everything before it is done.
 //! Source            design §4 "durable up to"; Raft's persist acknowledgement carries the term.
 
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ struct Range {
     term: u32,
     awaits: Awaits,
     done: bool,
+    /// Released before it is done (`flush.messages` above 1).
+    is_early: bool,
 }
 
 /// The queue of one log.
@@ -28,14 +31,28 @@ struct Range {
 pub(crate) struct DurableUpTo {
     ranges: VecDeque<Range>,
     released_index: u64,
+    /// Everything up to here is on stable storage, or its flush was asked for.
+    flush_asked_index: u64,
 }
 
 impl DurableUpTo {
     /// Adds the entries up to `last_index` behind all others.
     pub(crate) fn push(&mut self, last_index: u64, term: u32, awaits: Awaits) {
+        self.flush_asked_index = last_index;
+        self.push_range(last_index, term, awaits, false);
+    }
+
+    /// Adds the entries up to `last_index` behind all others; they are released as soon as
+    /// everything before them is.
+    pub(crate) fn push_early(&mut self, last_index: u64, term: u32, awaits: Awaits) {
+        self.push_range(last_index, term, awaits, true);
+    }
+
+    fn push_range(&mut self, last_index: u64, term: u32, awaits: Awaits, is_early: bool) {
         if let Some(last) = self.ranges.back_mut()
             && last.awaits == awaits
             && awaits != Awaits::Segment
+            && last.is_early == is_early
             && !last.done
         {
             last.last_index = last_index;
@@ -47,12 +64,24 @@ impl DurableUpTo {
             term,
             awaits,
             done: false,
+            is_early,
         });
     }
 
     /// Everything up to `index` was durable before this start.
     pub(crate) fn set_released(&mut self, index: u64) {
         self.released_index = index;
+        self.flush_asked_index = index;
+    }
+
+    /// Entries up to `last_index` whose flush nobody has asked for.
+    pub(crate) fn unflushed_to(&self, last_index: u64) -> u64 {
+        last_index.saturating_sub(self.flush_asked_index)
+    }
+
+    /// What may be released early now: the last such index and its term.
+    pub(crate) fn release_early(&mut self) -> Option<(u64, u32)> {
+        self.release()
     }
 
     /// Commit `number` is released; returns the new last durable index and its term if it moved.
@@ -64,7 +93,7 @@ impl DurableUpTo {
                 Awaits::Segment => {}
             }
         }
-        self.pop_done()
+        self.release()
     }
 
     /// Everything that awaits the segment up to `last_index` is durable.
@@ -74,7 +103,7 @@ impl DurableUpTo {
                 range.done = true;
             }
         }
-        self.pop_done()
+        self.release()
     }
 
     /// Forgets ranges at `index` and above.
@@ -86,7 +115,9 @@ impl DurableUpTo {
         {
             self.ranges.pop_back();
         }
-        self.released_index = self.released_index.min(index.saturating_sub(1));
+        let last = index.saturating_sub(1);
+        self.released_index = self.released_index.min(last);
+        self.flush_asked_index = self.flush_asked_index.min(last);
     }
 
     /// Holds everything that is added later until commit `number` is released.
@@ -99,19 +130,25 @@ impl DurableUpTo {
             term,
             awaits: Awaits::Commit(number),
             done: false,
+            is_early: false,
         });
     }
 
-    fn pop_done(&mut self) -> Option<(u64, u32)> {
-        let mut released = None;
+    fn release(&mut self) -> Option<(u64, u32)> {
+        let mut reached = None;
         while let Some(front) = self.ranges.front()
             && front.done
         {
-            if front.last_index > self.released_index {
-                self.released_index = front.last_index;
-                released = Some((front.last_index, front.term));
-            }
+            reached = Some((front.last_index, front.term));
+            self.flush_asked_index = self.flush_asked_index.max(front.last_index);
             self.ranges.pop_front();
+        }
+        for range in self.ranges.iter().take_while(|range| range.is_early) {
+            reached = Some((range.last_index, range.term));
+        }
+        let released = reached.filter(|(last_index, _)| *last_index > self.released_index);
+        if let Some((last_index, _)) = released {
+            self.released_index = last_index;
         }
         if released.is_some() && self.ranges.is_empty() && self.ranges.capacity() > 64 {
             self.ranges = VecDeque::new();
@@ -143,5 +180,36 @@ mod tests {
         durable.push(10, 2, Awaits::Segment);
         assert_eq!(durable.handle_segment(10), None);
         assert_eq!(durable.handle_commit(7), Some((10, 2)));
+    }
+
+    #[test]
+    fn an_early_entry_waits_only_for_the_strict_one_before_it() {
+        let mut durable = DurableUpTo::default();
+        durable.push(1, 1, Awaits::Commit(1));
+        durable.push_early(5, 1, Awaits::Commit(1));
+        assert_eq!(durable.release_early(), None);
+        assert_eq!(durable.unflushed_to(5), 4);
+        assert_eq!(durable.handle_commit(1), Some((5, 1)));
+        durable.push_early(9, 1, Awaits::Commit(2));
+        assert_eq!(durable.release_early(), Some((9, 1)));
+        assert_eq!(durable.release_early(), None, "once");
+        assert_eq!(durable.unflushed_to(9), 4);
+        assert_eq!(durable.handle_commit(2), None);
+        assert_eq!(durable.unflushed_to(9), 0);
+    }
+
+    #[test]
+    fn a_strict_entry_waits_for_the_early_ones_before_it() {
+        let mut durable = DurableUpTo::default();
+        durable.push_early(4, 1, Awaits::Segment);
+        durable.push(6, 1, Awaits::Commit(3));
+        durable.push_early(8, 1, Awaits::Commit(4));
+        assert_eq!(durable.release_early(), Some((4, 1)));
+        assert_eq!(
+            durable.handle_commit(3),
+            None,
+            "the large one is not written"
+        );
+        assert_eq!(durable.handle_segment(4), Some((8, 1)));
     }
 }

@@ -80,7 +80,8 @@ impl<D: Disk, C: Clock> std::fmt::Debug for PartitionLog<D, C> {
 }
 
 impl<D: Disk, C: Clock> PartitionLog<D, C> {
-    /// Appends an entry. It is durable when `LogEvents::handle_persisted` reports its index.
+    /// Appends an entry. It is durable when `LogEvents::handle_persisted` reports its index, unless
+    /// [`LogConfig::flush_messages`] lets it be reported before.
     ///
     /// # Errors
     /// [`AppendError::NoRoom`]: wait with `Engine::wait_room` and try again; every other error is
@@ -124,6 +125,9 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             return Err(self.shared.no_room());
         }
         let direct = self.shared.is_direct(bytes.len());
+        let records = u64::try_from(header.last_offset_delta).unwrap_or(0) + 1;
+        let is_early = self.is_early(&state, first_index + records - 1)
+            && !(direct && self.shared.holds_much_bulk(bytes.len()));
         let mut batch = BufferedBatch {
             base_offset: state.log_end_offset,
             last_offset: state.log_end_offset + i64::from(header.last_offset_delta),
@@ -141,13 +145,18 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             batch.bytes = bytes.clone();
             Awaits::Segment
         } else {
-            self.journal_batch(&mut batch, bytes, first_index)?;
+            self.journal_batch(&mut batch, bytes, first_index, is_early)?;
             Awaits::Commit(batch.commit)
         };
         state.log_end_offset = end_offset;
         state.max_timestamp = state.max_timestamp.max(Some(header.max_timestamp));
         let last_index = state.next_index() - 1;
-        state.durable.push(last_index, term, awaits);
+        if is_early {
+            state.durable.push_early(last_index, term, awaits);
+            self.shared.note_early(self.log.slot, &state.config);
+        } else {
+            state.durable.push(last_index, term, awaits);
+        }
         self.keep(&mut state, batch);
         let has_more = self.note_producer(&mut state, &header, base_offset);
         drop(state);
@@ -159,6 +168,13 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             log_end_offset: end_offset,
             last_index,
         })
+    }
+
+    /// Whether the batch that ends at `last_index` is acknowledged before its flush: fewer than
+    /// `flush.messages` records would be unflushed with it.
+    fn is_early(&self, state: &LogState<D>, last_index: u64) -> bool {
+        let unflushed = state.durable.unflushed_to(last_index);
+        !self.shared.options.store_nothing && unflushed < state.config.flush_messages
     }
 
     /// Puts a batch into the append buffer and sees to it that somebody writes it.
@@ -212,6 +228,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         batch: &mut BufferedBatch,
         bytes: &Bytes,
         first_index: u64,
+        is_early: bool,
     ) -> Result<(), AppendError> {
         let shared = &self.shared;
         if !shared.options.store_nothing {
@@ -222,9 +239,12 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             first_index,
             batches: &batch.bytes,
         };
-        let added = shared
-            .journal
-            .add(self.log.slot, &entry, Some(self.release()), false);
+        let (journal, release) = (&shared.journal, Some(self.release()));
+        let added = if is_early {
+            journal.add_unhurried(self.log.slot, &entry, release)
+        } else {
+            journal.add(self.log.slot, &entry, release, false)
+        };
         batch.commit = added.map_err(|_| shared.no_room())?;
         Ok(())
     }

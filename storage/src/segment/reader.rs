@@ -19,7 +19,9 @@ use kafka_lite::record_batch::{
 
 use crate::disk::Disk;
 use crate::index::{OffsetEntry, SegmentIndex, TimeEntry};
-use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, READ_EXACT_BYTES_MIN, SEARCH_WINDOW_BYTES};
+use crate::limits::{
+    DECOMPRESSED_BATCH_BYTES_MAX, READ_EXACT_BYTES_MIN, READ_OWNED_BYTES_MAX, SEARCH_WINDOW_BYTES,
+};
 use crate::segment::error::SegmentError;
 use crate::segment::index_file::note_batches;
 use crate::segment::source::{Source, Window, after};
