@@ -51,6 +51,8 @@ pub(crate) struct PlanContext {
     pub(crate) node_id: i32,
     /// Broker configs of the process's configuration.
     pub(crate) static_configs: Arc<ConfigMap>,
+    /// Partitions that the memory allows; more are refused. The broker's own topics do not ask.
+    pub(crate) partitions_max: usize,
 }
 
 type Done = Box<dyn FnOnce(Result<(), ErrorCode>)>;

@@ -45,6 +45,10 @@ pub const SMALL_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 /// Least memory limit in bytes that is accepted; less is refused at start.
 pub const MEMORY_BYTES_MIN: u64 = 48 * 1024 * 1024;
 
+/// Smallest disk in bytes that a data directory is opened on: a journal, a reserve and a few
+/// segments. Less is refused at start.
+pub const DISK_BYTES_MIN: u64 = 32 * 1024 * 1024;
+
 /// Read buffer of a connection in bytes while little arrives: what an idle connection costs beside
 /// its tables.
 pub const READ_BUFFER_IDLE_BYTES: usize = 4 * 1024;

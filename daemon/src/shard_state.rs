@@ -28,13 +28,13 @@ use crate::controller::{self, CONTROLLER_SHARD, Controller, PlanContext};
 use crate::group_service::GroupService;
 use crate::health;
 use crate::housekeeping;
-use crate::limits::SMALL_MEMORY_BYTES;
 use crate::mirror_service::MirrorService;
 use crate::mirror_service::state::MirrorState;
 use crate::mqtt_server::MqttService;
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
 use crate::shard::Shard;
+use crate::shard::engine_plan::{EngineFacts, engine_sizes};
 use crate::shard::notify::Notify;
 use crate::storage_metrics;
 
@@ -166,6 +166,7 @@ impl ShardState {
         let context = PlanContext {
             node_id: shard.node_id(),
             static_configs: Arc::clone(&self.static_configs),
+            partitions_max: partitions_max(shard),
         };
         let controller = Controller::open(shard, self.engine(), context).await?;
         drop(monoio::spawn(Rc::clone(&controller).run(Rc::clone(shard))));
@@ -236,9 +237,9 @@ impl ShardState {
                     topic_id: topic.topic_id,
                     partition: index,
                 };
-                let log = self
-                    .engine()
-                    .create_log(key, &topic.name, log_config(&config));
+                let log =
+                    self.engine()
+                        .create_log(key, &topic.name, log_config(&topic.name, &config));
                 self.open_partition(shard, &topic.name, log, Arc::clone(&config))
             })
             .collect()
@@ -470,27 +471,35 @@ impl ShardState {
     }
 }
 
+/// Partitions that the node's memory allows.
+fn partitions_max(shard: &Shard) -> usize {
+    let fitting = shard.budgets().plan.partitions_max();
+    let all = fitting.saturating_mul(u64::from(shard.shard_count()));
+    usize::try_from(all).unwrap_or(usize::MAX)
+}
+
 fn engine_options(shard: &Shard, static_configs: &ConfigMap) -> Options {
     let config = shard.config();
     let catalog = Catalog::new();
     let layers = catalog.view().layers(shard.node_id(), static_configs);
     let expiration_ms = layers.broker_number("producer.id.expiration.ms");
-    let plan = shard.budgets().plan;
-    let id = u32::from(shard.id());
-    let base = if shard.process().memory_bytes <= SMALL_MEMORY_BYTES {
-        Options::gateway(id)
-    } else {
-        Options::server(id)
-    };
+    let process = shard.process();
+    let sizes = engine_sizes(&EngineFacts {
+        shard: shard.id(),
+        shards: shard.shard_count(),
+        memory_bytes: process.memory_bytes,
+        disk_bytes: process.disk_bytes,
+        open_files: process.open_files,
+        connections_max: process.connections_max,
+    });
     let shards = u64::from(shard.shard_count());
     let share = |bytes: u64| bytes.div_euclid(shards.max(1));
     Options {
         disk_limit_bytes: config.storage_bytes_max.map(share),
-        append_buffer_bytes: usize::try_from(plan.append_buffers_bytes).unwrap_or(usize::MAX),
         commit_interval: config.storage_commit_interval.unwrap_or_default(),
         producer_expiration: Duration::from_millis(u64::try_from(expiration_ms).unwrap_or(0)),
         store_nothing: config.storage_discard,
-        ..base
+        ..sizes
     }
 }
 

@@ -139,6 +139,10 @@ pub const READ_POOL_BYTES_MIN: usize = 512 * 1024;
 /// Bytes of read buffers that a thread keeps for reuse; more are freed.
 pub const READ_POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Time that a stop spends on writing append buffers to segments; what is left stays in the
+/// journal, and the next start replays it. Ten thousand partitions on a slow card take minutes.
+pub const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Time that a stop spends on giving preallocated space back and writing the indexes of active
 /// segments; what is left is done by the next stop.
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(3);

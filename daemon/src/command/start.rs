@@ -9,6 +9,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
@@ -28,7 +29,9 @@ use crate::data_directory::DataDirectory;
 use crate::io::device::Device;
 use crate::io::disk::FileDriver;
 use crate::io::probe::{self, Abilities};
-use crate::limits::{FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT};
+use crate::limits::{
+    DISK_BYTES_MIN, FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT,
+};
 use crate::log;
 use crate::shard::acceptor::{self, Protocol};
 use crate::shard::budgets::ShardPlan;
@@ -59,6 +62,7 @@ struct Sizes {
     memory_bytes: u64,
     processors: Vec<usize>,
     shards: u16,
+    open_files: u64,
 }
 
 /// What is there before any thread starts.
@@ -69,6 +73,7 @@ struct Prepared {
     kafka_address: SocketAddr,
     listeners: Listeners,
     data: DataDirectory,
+    disk_bytes: u64,
     abilities: Abilities,
 }
 
@@ -146,6 +151,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
             ))
         })?;
     }
+    let disk_bytes = disk_bytes(data.path())?;
     let abilities = probe::probe(data.path(), config.storage_direct_io)
         .map_err(|error| usage(format!("data directory {}: {error}", data.path().display())))?;
     let device = Device::of(data.path()).map_err(failure("data directory"))?;
@@ -161,6 +167,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
         kafka_address,
         listeners,
         data,
+        disk_bytes,
         abilities,
     })
 }
@@ -196,7 +203,24 @@ fn choose_sizes(config: &Config) -> Sizes {
         memory_bytes,
         processors,
         shards,
+        open_files,
     }
+}
+
+/// Size of the disk of the data directory; too small a one is refused.
+fn disk_bytes(directory: &Path) -> Result<u64, NotStarted> {
+    let refused =
+        |reason: String| usage(format!("data directory {}: {reason}", directory.display()));
+    let figures = rustix::fs::statvfs(directory).map_err(|error| refused(error.to_string()))?;
+    let bytes = figures.f_blocks.saturating_mul(figures.f_frsize);
+    if bytes < DISK_BYTES_MIN {
+        return Err(refused(format!(
+            "its disk has {} MiB, at least {} MiB are needed",
+            bytes >> 20,
+            DISK_BYTES_MIN >> 20
+        )));
+    }
+    Ok(bytes)
 }
 
 fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), NotStarted> {
@@ -218,6 +242,8 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
     let of_all = |fitting: u64| fitting.saturating_mul(u64::from(sizes.shards));
     let process = Process {
         memory_bytes: sizes.memory_bytes,
+        disk_bytes: prepared.disk_bytes,
+        open_files: sizes.open_files,
         advertised: advertised(config, *kafka_address),
         config: config.clone(),
         identity: data.identity().clone(),

@@ -332,6 +332,7 @@ mod tests {
         let context = PlanContext {
             node_id: 1,
             static_configs,
+            partitions_max: usize::MAX,
         };
         let (commands, faults) = plan(&catalog, &context, wanted, others);
         for command in &commands {

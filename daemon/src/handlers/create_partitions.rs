@@ -104,7 +104,9 @@ fn plan(
     let layers = catalog
         .view()
         .layers(context.node_id, &context.static_configs);
-    let planned = Planner::new(catalog, layers).create_partitions(&requests);
+    let planned = Planner::new(catalog, layers)
+        .with_partitions_max(context.partitions_max)
+        .create_partitions(&requests);
     let faults = planned
         .iter()
         .map(|result| result.as_ref().err().cloned())

@@ -150,7 +150,9 @@ fn plan(
         .view()
         .layers(context.node_id, &context.static_configs);
     let topic_ids = iter::repeat_with(|| uuid::Uuid::new_v4().into_bytes());
-    let planned = Planner::new(catalog, layers).create_topics(&topics, topic_ids);
+    let planned = Planner::new(catalog, layers)
+        .with_partitions_max(context.partitions_max)
+        .create_topics(&topics, topic_ids);
     let outcomes = planned.iter().map(|result| match result {
         Ok(command) => Ok(Created::new(command, validate_only)),
         Err(fault) => Err(fault.clone()),
@@ -249,6 +251,7 @@ mod tests {
             PlanContext {
                 node_id: 1,
                 static_configs,
+                partitions_max: usize::MAX,
             },
         )
     }

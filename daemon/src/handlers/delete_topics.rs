@@ -250,6 +250,7 @@ mod tests {
         let context = PlanContext {
             node_id: 1,
             static_configs,
+            partitions_max: usize::MAX,
         };
         let (commands, outcomes) = plan(catalog, &context, wanted);
         let code = |fault: Option<super::CatalogFault>| fault.map(|fault| fault.error_code);
@@ -307,6 +308,7 @@ mod tests {
         let context = PlanContext {
             node_id: 1,
             static_configs,
+            partitions_max: usize::MAX,
         };
         let (_, outcomes) = plan(&catalog, &context, &[named("a"), with_id(2)]);
         let told: Vec<_> = outcomes

@@ -187,7 +187,7 @@ async fn create_missing(shard: &Rc<Shard>, question: &Question) -> Vec<(String, 
         let layers = catalog
             .view()
             .layers(context.node_id, &context.static_configs);
-        let mut planner = Planner::new(catalog, layers);
+        let mut planner = Planner::new(catalog, layers).with_partitions_max(context.partitions_max);
         let (mut commands, mut faults) = (Vec::<Command>::new(), Vec::new());
         for name in wanted {
             match planner.auto_create_topic(&name, uuid::Uuid::new_v4().into_bytes()) {

@@ -12,6 +12,7 @@
 
 pub mod acceptor;
 pub mod budgets;
+pub mod engine_plan;
 pub mod failure;
 pub mod mail;
 pub mod memory_budget;
@@ -73,6 +74,10 @@ pub struct Process {
     pub advertised: HostPort,
     /// Memory limit of the process in bytes.
     pub memory_bytes: u64,
+    /// Size of the disk that the data directory is on, in bytes.
+    pub disk_bytes: u64,
+    /// Descriptors that the process may open.
+    pub open_files: u64,
     /// Connections that are open at once at most.
     pub connections_max: u64,
     /// MQTT connections that are open at once at most.

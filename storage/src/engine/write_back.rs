@@ -19,6 +19,9 @@ use crate::partition::producers::encode_producers;
 use crate::partition::state::Log;
 use crate::segment::Durability;
 
+/// Logs that a stop writes between two looks at the clock.
+const FINISH_LOGS: usize = 128;
+
 impl<D: Disk, C: Clock> Shared<D, C> {
     /// Runs write-back until the engine stops.
     pub(crate) async fn run_write_back(&self) {
@@ -97,6 +100,17 @@ impl<D: Disk, C: Clock> Shared<D, C> {
     async fn write_and_sync(&self, logs: &[Rc<Log<D>>]) {
         let at_once = usize::try_from(self.options.open_files).unwrap_or(usize::MAX);
         for some in logs.chunks(at_once.max(16)) {
+            self.write_and_sync_some(some).await;
+        }
+    }
+
+    /// The same, as far as the time of a stop permits: what is left is in the journal.
+    async fn write_and_sync_in_time(&self, logs: &[Rc<Log<D>>]) {
+        let deadline = self.clock.now() + limits::FINISH_TIME_MAX;
+        for some in logs.chunks(FINISH_LOGS) {
+            if self.clock.now() >= deadline {
+                return;
+            }
             self.write_and_sync_some(some).await;
         }
     }
@@ -224,7 +238,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
             let mut state = log.state.borrow_mut();
             state.write_goal = state.log_end_offset;
         }
-        self.write_and_sync(&all).await;
+        self.write_and_sync_in_time(&all).await;
         self.checkpoint(true).await?;
         self.settle_all(&all).await;
         Ok(())
