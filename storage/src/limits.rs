@@ -141,11 +141,11 @@ pub const READ_POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Time that a stop spends on writing append buffers to segments; what is left stays in the
 /// journal, and the next start replays it. Ten thousand partitions on a slow card take minutes.
-pub const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+pub const FINISH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Time that a stop spends on giving preallocated space back and writing the indexes of active
 /// segments; what is left is done by the next stop.
-pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(3);
+pub const SETTLE_TIME_MAX: Duration = Duration::from_millis(1500);
 
 /// Pause before a write that met a full disk is tried again.
 pub const DISK_FULL_PAUSE: Duration = Duration::from_millis(500);
