@@ -208,3 +208,26 @@ pub const MQTT_BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Memory counted per MQTT message in flight beside topic and payload, in bytes.
 pub const MQTT_MESSAGE_OVERHEAD_BYTES: u64 = 512;
+
+/// Bytes read at once for an MQTT subscriber from one partition; the first batch comes whole. The
+/// rest is read when these are sent.
+pub const MQTT_FETCH_BYTES: usize = 64 * 1024;
+
+/// Longest time that a read for an MQTT subscriber waits for something new before it asks again.
+pub const MQTT_FETCH_WAIT: Duration = Duration::from_secs(60);
+
+/// Time in ms between two savings of the cursors of a session while messages flow. A crash in
+/// between sends what was acknowledged meanwhile again.
+pub const MQTT_CURSOR_SAVE_MS: u64 = 1_000;
+
+/// Subscriptions of one MQTT client. More are refused in SUBACK.
+pub const MQTT_SUBSCRIPTIONS_MAX: usize = 100;
+
+/// MQTT sessions of one shard that outlive their connection. More are refused in CONNACK.
+pub const MQTT_SESSIONS_MAX: usize = 10_000;
+
+/// Bytes of retained MQTT messages. A further one is delivered and not retained.
+pub const MQTT_RETAINED_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How often MQTT sessions whose time is over are looked for.
+pub const MQTT_EXPIRY_INTERVAL: Duration = Duration::from_secs(30);

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_lite::catalog::{
-    Applied, Catalog, CatalogSnapshot, MIRROR_TOPIC, NodeRegistration, OFFSETS_TOPIC, Topic,
+    Applied, Catalog, CatalogSnapshot, MIRROR_TOPIC, MQTT_RETAINED_TOPIC, MQTT_SESSIONS_TOPIC,
+    NodeRegistration, OFFSETS_TOPIC, Topic,
 };
 use kafka_lite::fetch_session::{FetchSessionOptions, FetchSessions};
 use kafka_lite::group;
@@ -30,7 +31,7 @@ use crate::health;
 use crate::housekeeping;
 use crate::mirror_service::MirrorService;
 use crate::mirror_service::state::MirrorState;
-use crate::mqtt_server::MqttService;
+use crate::mqtt_server::{self, MqttService};
 use crate::partition::set::PartitionSet;
 use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, sole_voter};
 use crate::shard::Shard;
@@ -215,7 +216,7 @@ impl ShardState {
         }
         for partition in opened {
             partition.wait_until_ready().await;
-            self.load_groups(shard, &partition);
+            self.load_internal(shard, &partition).await;
         }
     }
 
@@ -287,16 +288,25 @@ impl ShardState {
             .topic_config(topic, shard.node_id(), &self.static_configs)
     }
 
-    fn load_groups(&self, shard: &Rc<Shard>, partition: &Rc<Partition>) {
-        if partition.topic().as_ref() == OFFSETS_TOPIC {
-            let groups = Rc::clone(&self.groups);
-            drop(monoio::spawn(
-                groups.load(Rc::clone(shard), Rc::clone(partition)),
-            ));
-        }
-        if partition.topic().as_ref() == MIRROR_TOPIC {
-            let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
-            drop(monoio::spawn(MirrorState::load(shard, partition)));
+    /// Reads what the broker itself keeps in a topic; what can be waited for later goes on by
+    /// itself.
+    async fn load_internal(&self, shard: &Rc<Shard>, partition: &Rc<Partition>) {
+        let (home, partition) = (Rc::clone(shard), Rc::clone(partition));
+        match &*Arc::clone(partition.topic()) {
+            OFFSETS_TOPIC => {
+                let groups = Rc::clone(&self.groups);
+                drop(monoio::spawn(groups.load(home, partition)));
+            }
+            MIRROR_TOPIC => {
+                drop(monoio::spawn(MirrorState::load(home, partition)));
+            }
+            MQTT_SESSIONS_TOPIC => {
+                drop(monoio::spawn(mqtt_server::sessions::load(home, partition)));
+            }
+            MQTT_RETAINED_TOPIC => {
+                mqtt_server::retained::load(home, partition).await;
+            }
+            _ => {}
         }
     }
 
@@ -364,7 +374,13 @@ impl ShardState {
         }
         for partition in opened {
             partition.wait_until_ready().await;
-            self.load_groups(shard, &partition);
+            self.load_internal(shard, &partition).await;
+        }
+        for change in applied {
+            if let Applied::TopicCreated(topic) | Applied::PartitionsCreated { topic, .. } = change
+            {
+                mqtt_server::handle_topic_created(shard, topic);
+            }
         }
         self.mirrors.handle_catalog();
     }

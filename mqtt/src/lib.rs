@@ -21,6 +21,8 @@ pub mod inbound;
 pub mod limits;
 pub mod mapping;
 pub mod message;
+pub mod outbound;
 pub mod packet;
 pub mod reason;
 pub mod record;
+pub mod session;

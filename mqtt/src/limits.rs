@@ -29,6 +29,10 @@ pub const FILTERS_PER_PACKET_MAX: usize = 128;
 /// MQTT 5 client is disconnected (0x93); an older one is not read.
 pub const RECEIVE_MAXIMUM: u16 = 64;
 
+/// Messages to one subscriber that are not acknowledged, whatever its own Receive Maximum says. The
+/// next one waits in the log.
+pub const SEND_WINDOW_MAX: usize = 32;
+
 /// Identifiers of one client between PUBREC and PUBREL. Receive Maximum bounds it with MQTT 5; an
 /// older client that goes beyond is disconnected.
 pub const RECEIVED_IDS_MAX: usize = 256;

@@ -1,4 +1,5 @@
-"""MQTT publishers under kill -9: every acknowledged publish is there, in order per client."""
+"""MQTT publishers under kill -9: every acknowledged publish is there, in order per client, and with
+QoS 2 once."""
 
 import collections
 import threading
@@ -7,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 import broker  # noqa: F401  (puts tests/ on the path)
-from mqtt_client import PUBACK, Client, Closed
+from mqtt_client import PUBACK, PUBCOMP, PUBREC, Client, Closed
 
 
 class Publisher(threading.Thread):
@@ -41,11 +42,68 @@ class Publisher(threading.Thread):
         client.disconnect()
 
 
+class ExactPublisher(Publisher):
+    """The same with QoS 2: four at a time, each through all of its packets, over any number of
+    connections."""
+
+    WINDOW = 4
+
+    def __init__(self, port, number, stop):
+        super().__init__(port, number, stop)
+        self.open = {}
+        self.was_connected = False
+        self.lost_sessions = 0
+
+    def session(self):
+        client = Client(self.port, self.name_, clean=False, timeout=5)
+        if self.was_connected and not client.session_present:
+            self.lost_sessions += 1
+        self.was_connected = True
+        for number, state in self.open.items():
+            self.send(client, number, state, dup=True)
+        while not self.stop.is_set() or self.open:
+            while len(self.open) < self.WINDOW and not self.stop.is_set():
+                self.open[self.next_number] = "published"
+                self.send(client, self.next_number, "published", dup=False)
+                self.next_number += 1
+            kind, _, body = client.receive()
+            number = next(n for n in self.open if identifier(n) == int.from_bytes(body[:2], "big"))
+            if kind == PUBREC:
+                self.acknowledged = max(self.acknowledged, number)
+                self.open[number] = "received"
+                client.release(identifier(number))
+            else:
+                assert kind == PUBCOMP
+                self.open.pop(number)
+        client.disconnect()
+
+    def send(self, client, number, state, dup):
+        if state == "published":
+            client.publish(self.topic, str(number), 2, identifier(number), dup=dup)
+        else:
+            client.release(identifier(number))
+
+    def run(self):
+        while not self.stop.is_set() or self.open:
+            try:
+                self.session()
+            except (Closed, OSError):
+                self.stop.wait(0.02)
+
+
 def identifier(number):
     return (number - 1) % 60000 + 1
 
 
 def values_by_key(bootstrap, topic):
+    """The numbers of each publisher, in the order of the log."""
+    values = values_by_topic(bootstrap, topic)
+    return collections.defaultdict(list, {
+        key: [int(value) for value in found] for key, found in values.items()
+    })
+
+
+def values_by_topic(bootstrap, topic="mqtt"):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge",
                          "enable.auto.commit": False})
     found = collections.defaultdict(list)
@@ -58,9 +116,38 @@ def values_by_key(bootstrap, topic):
             message = consumer.poll(10)
             assert message is not None and message.error() is None
             offset = message.offset() + 1
-            found[message.key().decode()].append(int(message.value()))
+            found[message.key().decode()].append(message.value())
     consumer.close()
     return found
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_kill_keeps_every_exactly_once_publish_once(seeded, start_broker, shards, request):
+    cycles = request.config.getoption("--cycles") or 15
+    broker = start_broker(flags=["--shards", str(shards)])
+    stop = threading.Event()
+    publishers = [ExactPublisher(broker.mqtt_port, number, stop) for number in range(4)]
+    for one in publishers:
+        one.start()
+    for _ in range(cycles):
+        for one in publishers:
+            wanted = one.acknowledged + seeded.randrange(1, 12)
+            for _ in range(1500):
+                if one.acknowledged >= wanted:
+                    break
+                stop.wait(0.01)
+            assert one.acknowledged >= wanted, "publishing goes on"
+        broker.kill()
+        broker.start()
+    stop.set()
+    for one in publishers:
+        one.join(30)
+        assert not one.is_alive()
+    found = values_by_key(broker.bootstrap, "mqtt")
+    for one in publishers:
+        assert one.lost_sessions == 0
+        assert found[one.topic] == list(range(1, one.next_number)), one.topic
+    assert broker.stop() == 0
 
 
 @pytest.mark.parametrize("shards", [1, 2])
@@ -92,4 +179,40 @@ def test_kill_keeps_every_acknowledged_publish_in_order(seeded, start_broker, sh
         # At least once: what was sent again may be there twice; the first ones are in order.
         firsts = list(dict.fromkeys(values))
         assert firsts == sorted(firsts)
+    assert broker.stop() == 0
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_kill_keeps_sessions_and_what_is_retained(start_broker, shards):
+    broker = start_broker(flags=["--shards", str(shards)])
+    reader = Client(broker.mqtt_port, "reader", clean=False)
+    reader.subscribe(1, ("plant/#", 1))
+    writer = Client(broker.mqtt_port, "writer", clean=False)
+    writer.publish("plant/a", "kept", 1, 1, retain=True)
+    writer.expect(PUBACK, 1)
+    assert reader.message()[:2] == ("plant/a", b"kept")
+    writer.publish("plant/b", "exact", 2, 7)
+    writer.expect(PUBREC, 7)
+    broker.kill()
+    broker.start()
+    writer = Client(broker.mqtt_port, "writer", clean=False)
+    assert writer.session_present
+    writer.publish("plant/b", "exact", 2, 7, dup=True)
+    writer.expect(PUBREC, 7)
+    writer.release(7)
+    writer.expect(PUBCOMP, 7)
+    reader = Client(broker.mqtt_port, "reader", clean=False)
+    assert reader.session_present
+    seen = []
+    while not seen or seen[-1] != ("plant/b", b"exact"):
+        seen.append(reader.message()[:2])
+    reader.is_quiet()
+    # At least once: what was acknowledged just before the kill may come again.
+    assert seen in ([("plant/b", b"exact")], [("plant/a", b"kept"), ("plant/b", b"exact")])
+    late = Client(broker.mqtt_port, "late")
+    late.subscribe(1, ("plant/a", 0))
+    assert late.message()[:4] == ("plant/a", b"kept", 0, True)
+    assert values_by_topic(broker.bootstrap)["plant/b"] == [b"exact"]
+    for client in (reader, writer, late):
+        client.disconnect()
     assert broker.stop() == 0

@@ -17,13 +17,15 @@ use monoio::net::TcpStream;
 use mqtt::connection::{Closing, Connection, Output};
 use mqtt::framing::{FrameStatus, poll_frame};
 use mqtt::inbound::PublishToken;
-use mqtt::packet::Connect;
+use mqtt::packet::{Connect, Will};
 use mqtt::reason::ReasonCode;
+use mqtt::session::Session;
 use tracing::debug;
 
+use super::deliver::{self, Deliveries};
 use super::publish::{PublishBatch, Taken};
 use super::sender::Sender;
-use super::{now_ms, open};
+use super::{exact, now_ms, open};
 use crate::connection::ConnectionId;
 use crate::limits::{EOF_GRACE, MQTT_READ_AHEAD_BYTES, REQUEST_OVERHEAD_BYTES};
 use crate::shard::Shard;
@@ -37,7 +39,12 @@ pub(super) struct MqttConnection {
     pub(super) core: RefCell<Connection>,
     pub(super) sender: Sender,
     client_id: RefCell<Arc<str>>,
-    connect: RefCell<Option<Box<Connect>>>,
+    will: RefCell<Option<Will>>,
+    /// Seconds that the session outlives the connection.
+    pub(super) expiry_seconds: Cell<u32>,
+    deliveries: RefCell<Option<Rc<Deliveries>>>,
+    /// Steps of publishes with QoS 2 that are under way.
+    pub(super) exact: UnderWay,
     /// Bytes that were read and not taken yet.
     pending: RefCell<Vec<u8>>,
     /// Length of the packet that is being read, if it is not complete.
@@ -57,6 +64,31 @@ pub(super) struct MqttConnection {
     closing: Cell<Option<Closing>>,
 }
 
+/// Counts what is under way.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    count: Cell<usize>,
+    changed: Notify,
+}
+
+impl UnderWay {
+    pub(super) fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn end(&self) {
+        self.count.set(self.count.get() - 1);
+        self.changed.notify();
+    }
+
+    /// Waits until nothing is.
+    pub(super) async fn ended(&self) {
+        while self.count.get() > 0 {
+            self.changed.wait().await;
+        }
+    }
+}
+
 impl MqttConnection {
     pub(super) fn new(
         shard: &Shard,
@@ -71,7 +103,10 @@ impl MqttConnection {
             core: RefCell::new(Connection::new(now_ms(shard), options)),
             sender: Sender::new(descriptor, write_half),
             client_id: RefCell::new("".into()),
-            connect: RefCell::default(),
+            will: RefCell::default(),
+            expiry_seconds: Cell::new(0),
+            deliveries: RefCell::default(),
+            exact: UnderWay::default(),
             pending: RefCell::default(),
             needed_bytes: Cell::new(0),
             packet_memory: RefCell::default(),
@@ -188,24 +223,83 @@ impl MqttConnection {
                 }
                 Output::Open(connect) => open::start(shard, self, connect),
                 Output::Close(closing) => self.handle_close(shard, closing),
-                Output::Release(packet_id) => {
-                    self.core.borrow_mut().handle_released(packet_id);
+                Output::Release(packet_id) => self.release(shard, packet_id),
+                Output::Subscribe(packet) => {
+                    self.carry_out_later(shard, async move |shard, this| {
+                        deliver::subscribe(&shard, &this, packet).await;
+                    })
                 }
-                Output::Subscribe(subscribe) => {
-                    let refused = ReasonCode::ImplementationSpecific;
-                    let reasons = vec![refused; subscribe.filters.len()];
-                    let mut core = self.core.borrow_mut();
-                    core.handle_subscribed(subscribe.packet_id, &reasons);
+                Output::Unsubscribe(packet) => {
+                    self.carry_out_later(shard, async move |shard, this| {
+                        deliver::unsubscribe(&shard, &this, packet).await;
+                    });
                 }
-                Output::Unsubscribe(unsubscribe) => {
-                    let reasons =
-                        vec![ReasonCode::NoSubscriptionExisted; unsubscribe.filters.len()];
-                    let mut core = self.core.borrow_mut();
-                    core.handle_unsubscribed(unsubscribe.packet_id, &reasons);
+                Output::Delivered(packet_id) => {
+                    if let Some(deliveries) = self.deliveries_if_any() {
+                        deliveries.handle_acknowledged(packet_id);
+                    }
                 }
-                Output::Delivered(_) => {}
             }
         }
+    }
+
+    /// Carries out an order that takes time; what comes behind it waits.
+    fn carry_out_later<F>(self: &Rc<Self>, shard: &Rc<Shard>, work: F)
+    where
+        F: AsyncFnOnce(Rc<Shard>, Rc<Self>) + 'static,
+    {
+        self.wait();
+        let (shard, this) = (Rc::clone(shard), Rc::clone(self));
+        drop(monoio::spawn(async move {
+            work(Rc::clone(&shard), Rc::clone(&this)).await;
+            this.go_on(&shard);
+        }));
+    }
+
+    /// Frees the identifier of a publish with QoS 2.
+    fn release(self: &Rc<Self>, shard: &Rc<Shard>, packet_id: u16) {
+        if self.expiry_seconds.get() == 0 {
+            return self.core.borrow_mut().handle_released(packet_id);
+        }
+        let (shard, this) = (Rc::clone(shard), Rc::clone(self));
+        this.exact.begin();
+        drop(monoio::spawn(async move {
+            if exact::release(&shard, &this, packet_id).await {
+                this.core.borrow_mut().handle_released(packet_id);
+                this.flush(&shard);
+            } else {
+                this.end(&shard, ReasonCode::QuotaExceeded);
+            }
+            this.exact.end();
+        }));
+    }
+
+    /// What is sent to this subscriber; made with its first subscription.
+    pub(super) fn deliveries(&self) -> Rc<Deliveries> {
+        let maximum = self.core.borrow().client_receive_maximum();
+        let mut deliveries = self.deliveries.borrow_mut();
+        let made = || Deliveries::new(maximum, &Session::default());
+        Rc::clone(deliveries.get_or_insert_with(made))
+    }
+
+    /// What is sent to this subscriber, if it has subscribed.
+    pub(super) fn deliveries_if_any(&self) -> Option<Rc<Deliveries>> {
+        self.deliveries.borrow().clone()
+    }
+
+    /// The session expiry that DISCONNECT named.
+    pub(super) fn closing_expiry(&self) -> Option<u32> {
+        self.closing.get()?.session_expiry_seconds
+    }
+
+    /// The last will, if it is to be published.
+    pub(super) fn take_will(&self) -> Option<Will> {
+        let publishes = self
+            .closing
+            .get()
+            .is_some_and(|closing| closing.publishes_will);
+        let will = self.will.borrow_mut().take();
+        will.filter(|_| publishes)
     }
 
     /// The order at hand waits; [`MqttConnection::go_on`] ends that.
@@ -223,22 +317,32 @@ impl MqttConnection {
     pub(super) fn handle_opened(
         self: &Rc<Self>,
         shard: &Rc<Shard>,
-        connect: Box<Connect>,
+        connect: Connect,
         opened: Result<open::Opened, ReasonCode>,
     ) {
         match opened {
-            Ok(opened) => {
-                *self.client_id.borrow_mut() = opened.client_id;
-                let session = opened.session;
-                let mut core = self.core.borrow_mut();
-                core.handle_opened(now_ms(shard), &connect, session);
-                drop(core);
-                *self.connect.borrow_mut() = Some(connect);
-                self.watch_timeout(shard);
-            }
+            Ok(opened) => self.enter(shard, connect, opened),
             Err(reason) => self.core.borrow_mut().handle_refused(reason),
         }
         self.resume(shard);
+    }
+
+    fn enter(self: &Rc<Self>, shard: &Rc<Shard>, mut connect: Connect, opened: open::Opened) {
+        *self.client_id.borrow_mut() = opened.client_id;
+        self.expiry_seconds.set(connect.session_expiry_seconds);
+        *self.will.borrow_mut() = connect.will.take();
+        let session = opened.session;
+        self.core
+            .borrow_mut()
+            .handle_opened(now_ms(shard), &connect, opened.opened);
+        if !session.subscriptions.is_empty() {
+            let maximum = self.core.borrow().client_receive_maximum();
+            *self.deliveries.borrow_mut() = Some(Deliveries::new(maximum, &session));
+            self.carry_out_later(shard, async move |shard, this| {
+                deliver::start(&shard, &this, &session).await;
+            });
+        }
+        self.watch_timeout(shard);
     }
 
     /// Publishes are committed, or refused.
@@ -302,7 +406,6 @@ impl MqttConnection {
         self.pending.take();
         self.packet_memory.take();
         self.granted.take();
-        open::finish(shard, self);
     }
 
     /// Ends the connection from this side.

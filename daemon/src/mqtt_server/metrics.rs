@@ -13,6 +13,7 @@ pub(super) struct MqttMetrics {
     opened: Cell<u64>,
     closed: Cell<u64>,
     publishes: [Cell<u64>; 3],
+    delivered: Cell<u64>,
     dropped: Cell<u64>,
     refused: Cell<u64>,
     /// Messages per rule; the last one is the catch-all.
@@ -51,6 +52,11 @@ impl MqttMetrics {
         }
     }
 
+    /// A message was sent to a subscriber.
+    pub(super) fn count_delivered(&self) {
+        add(&self.delivered);
+    }
+
     /// A message with QoS 0 found no memory.
     pub(super) fn count_dropped(&self) {
         add(&self.dropped);
@@ -68,6 +74,10 @@ impl MqttMetrics {
         for (qos, counter) in ["0", "1", "2"].iter().zip(&self.publishes) {
             collector.number(&PUBLISHES, &[("qos", qos)], counter.get());
         }
+        collector.number(&DELIVERED, &[], self.delivered.get());
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        collector.number(&SESSIONS, &[], count(service.sessions.count()));
+        collector.number(&RETAINED, &[], count(service.retained.count()));
         collector.number(&DROPPED, &[], self.dropped.get());
         collector.number(&REFUSED, &[], self.refused.get());
         let rules = service
@@ -95,6 +105,21 @@ static PUBLISHES: Family = Family {
     name: "sluice_mqtt_publishes_total",
     help: "Messages that MQTT clients published and that went to the log.",
     kind: Kind::Counter,
+};
+static DELIVERED: Family = Family {
+    name: "sluice_mqtt_deliveries_total",
+    help: "Messages that were sent to MQTT subscribers.",
+    kind: Kind::Counter,
+};
+static SESSIONS: Family = Family {
+    name: "sluice_mqtt_sessions",
+    help: "MQTT sessions that outlive their connection.",
+    kind: Kind::Gauge,
+};
+static RETAINED: Family = Family {
+    name: "sluice_mqtt_retained_messages",
+    help: "Retained MQTT messages.",
+    kind: Kind::Gauge,
 };
 static DROPPED: Family = Family {
     name: "sluice_mqtt_publishes_dropped_total",

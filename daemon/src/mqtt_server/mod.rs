@@ -9,34 +9,44 @@
 //!                   2. a client identifier has at most one connection: the next one waits until
 //!                      the one before is closed.
 //! Source            docs/decisions/2026-11-24-mqtt.md, docs/mqtt.md.
-//! Reading order     [`reader`], [`connection`], [`publish`], [`registry`].
+//! Reading order     [`reader`], [`connection`], [`publish`], [`registry`], [`sessions`], [`deliver`].
 
 mod append;
 mod connection;
+mod deliver;
+mod exact;
+mod fetch;
 mod metrics;
 mod open;
 mod publish;
 mod reader;
 mod registry;
+pub(crate) mod retained;
 mod sender;
+pub(crate) mod sessions;
 mod timers;
 mod topics;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use kafka_lite::catalog::Topic;
 use mqtt::connection::ConnectionOptions;
 use mqtt::mapping::Mapping;
-use mqtt::message::Qos;
+use mqtt::message::{Message, Qos};
 use mqtt::reason::ReasonCode;
 
 use self::connection::MqttConnection;
 use self::metrics::MqttMetrics;
 use self::registry::Registry;
+use self::retained::Retained;
+use self::sessions::Sessions;
 use self::timers::Timers;
 use crate::config::Config;
 use crate::connection::ConnectionId;
+use crate::limits::MQTT_EXPIRY_INTERVAL;
 use crate::shard::Shard;
 use storage::disk::Clock as _;
 
@@ -48,6 +58,11 @@ pub(crate) struct MqttService {
     options: ConnectionOptions,
     connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
     registry: RefCell<Registry>,
+    sessions: Sessions,
+    retained: Retained,
+    /// Last wills that wait for their delay, each with its number.
+    delayed_wills: RefCell<BTreeMap<Arc<str>, (u64, Message)>>,
+    next_will: Cell<u64>,
     timers: Timers,
     metrics: MqttMetrics,
     stopping: Cell<bool>,
@@ -62,10 +77,14 @@ impl MqttService {
             options: ConnectionOptions {
                 packet_bytes_max,
                 keep_alive_seconds_max: 0,
-                qos_max: Qos::AtLeastOnce,
+                qos_max: Qos::ExactlyOnce,
             },
             connections: RefCell::default(),
             registry: RefCell::default(),
+            sessions: Sessions::default(),
+            retained: Retained::default(),
+            delayed_wills: RefCell::default(),
+            next_will: Cell::new(0),
             timers: Timers::default(),
             metrics: MqttMetrics::new(config.mqtt_rules.rules().len()),
             stopping: Cell::new(false),
@@ -78,6 +97,7 @@ impl MqttService {
             return;
         }
         drop(monoio::spawn(timers::run(Rc::clone(shard))));
+        drop(monoio::spawn(expire_sessions(Rc::clone(shard))));
         let service = Rc::clone(self);
         shard.register_collector(move |collector| service.metrics.collect(collector, &service));
     }
@@ -122,6 +142,19 @@ impl MqttService {
         self.metrics.count_closed();
         self.connections.borrow_mut().remove(&connection.id());
     }
+}
+
+/// Forgets sessions whose time is over, for ever.
+async fn expire_sessions(shard: Rc<Shard>) {
+    loop {
+        monoio::time::sleep(MQTT_EXPIRY_INTERVAL).await;
+        sessions::expire(&shard).await;
+    }
+}
+
+/// Follows a topic that was made.
+pub(crate) fn handle_topic_created(shard: &Rc<Shard>, topic: &Arc<Topic>) {
+    deliver::handle_topic_created(shard, topic);
 }
 
 /// Time of the shard's clock in ms.

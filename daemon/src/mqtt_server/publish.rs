@@ -8,6 +8,7 @@
 //!                      goes back when its outcome is known.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_lite::error_code::ErrorCode;
@@ -17,16 +18,19 @@ use mqtt::inbound::PublishToken;
 use mqtt::mapping::{Mapping, Target};
 use mqtt::message::Message;
 use mqtt::reason::ReasonCode;
-use mqtt::record::Headers;
+use mqtt::record::{Headers, StoredMessage};
 use tracing::warn;
 
 use super::append::{Place, append};
 use super::connection::MqttConnection;
+use super::exact::{self, ExactPublish};
+use super::retained;
 use super::topics::{self, Found};
 use crate::limits::{MQTT_BATCH_BYTES_MAX, MQTT_MESSAGE_OVERHEAD_BYTES};
-use crate::partition::AppendFault;
+use crate::partition::{AppendFault, AppendResult};
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
+use crate::shard::promise::promise;
 
 /// Whether a publish was taken.
 pub(super) enum Taken {
@@ -47,7 +51,15 @@ struct Group {
     place: Place,
     builder: BatchBuilder,
     tokens: Vec<PublishToken>,
+    retained: Vec<StoredMessage>,
     memory: Vec<Reservation>,
+}
+
+/// What a message takes with it beside its record.
+struct Ready {
+    token: Option<PublishToken>,
+    retained: Option<StoredMessage>,
+    memory: Reservation,
 }
 
 impl PublishBatch {
@@ -65,7 +77,12 @@ impl PublishBatch {
         connection: &Rc<MqttConnection>,
         output: Output,
     ) -> Taken {
-        let Output::Publish { token, message, .. } = &output else {
+        let Output::Publish {
+            token,
+            exactly_once_id,
+            message,
+        } = &output
+        else {
             return Taken::Yes;
         };
         let service = shard.state().mqtt();
@@ -97,7 +114,32 @@ impl PublishBatch {
         };
         service.metrics.count_publish(message.qos, target.rule);
         let record = OwnRecord::new(shard, place, message, &target, &client_id);
-        self.add(shard, connection, place, &record, (*token, memory));
+        let retained = message.retain.then(|| StoredMessage {
+            message: message.clone(),
+            client_id: Some(Arc::clone(&client_id)),
+            timestamp_ms: self.now_ms,
+        });
+        match (*token, *exactly_once_id) {
+            (Some(token), Some(packet_id)) if connection.expiry_seconds.get() > 0 => {
+                let publish = ExactPublish {
+                    token,
+                    packet_id,
+                    place,
+                    record,
+                    retained,
+                    memory,
+                };
+                exact::start(shard, connection, publish);
+            }
+            (token, _) => {
+                let ready = Ready {
+                    token,
+                    retained,
+                    memory,
+                };
+                self.add(shard, connection, place, &record, ready);
+            }
+        }
         Taken::Yes
     }
 
@@ -137,7 +179,7 @@ impl PublishBatch {
         connection: &Rc<MqttConnection>,
         place: Place,
         record: &OwnRecord,
-        (token, memory): (Option<PublishToken>, Reservation),
+        ready: Ready,
     ) {
         let is_full = |group: &Group| {
             group.builder.uncompressed_bytes() + record.size_bytes() > MQTT_BATCH_BYTES_MAX
@@ -154,14 +196,16 @@ impl PublishBatch {
                 place,
                 builder: BatchBuilder::new(BatchOptions::default()),
                 tokens: Vec::new(),
+                retained: Vec::new(),
                 memory: Vec::new(),
             });
         }
         let Some(group) = self.groups.get_mut(number) else {
             return;
         };
-        group.tokens.extend(token);
-        group.memory.push(memory);
+        group.tokens.extend(ready.token);
+        group.retained.extend(ready.retained);
+        group.memory.push(ready.memory);
         if let Err(error) = record.append_to(&mut group.builder, self.now_ms) {
             // A packet has less than a batch can say.
             warn!(%error, "an MQTT message fits no record");
@@ -193,6 +237,7 @@ fn send_group(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, group: Group) 
         place,
         builder,
         tokens,
+        retained,
         memory,
     } = group;
     let (home, connection) = (Rc::clone(shard), Rc::clone(connection));
@@ -205,14 +250,97 @@ fn send_group(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, group: Group) 
             connection.handle_published(&home, &tokens, outcome);
         }
     };
-    match builder.finish() {
-        Ok(batch) => append(shard, place, Bytes::from(batch), move |result| {
-            finish(result.map_or_else(|fault| reason_of(&fault), |_| ReasonCode::Success));
-        }),
+    let batch = match builder.finish() {
+        Ok(batch) => Bytes::from(batch),
         Err(error) => {
             warn!(%error, "a batch of MQTT messages cannot be built");
-            finish(ReasonCode::ImplementationSpecific);
+            return finish(ReasonCode::ImplementationSpecific);
         }
+    };
+    let home = Rc::clone(shard);
+    append(shard, place, batch, move |result| {
+        let outcome = outcome_of(&result);
+        if retained.is_empty() || outcome.is_error() {
+            return finish(outcome);
+        }
+        drop(monoio::spawn(async move {
+            finish(retain_all(&home, retained).await);
+        }));
+    });
+}
+
+/// Retains messages that are in the log already.
+async fn retain_all(shard: &Rc<Shard>, messages: Vec<StoredMessage>) -> ReasonCode {
+    let mut outcome = ReasonCode::Success;
+    for message in messages {
+        if retained::retain(shard, message).await.is_err() {
+            outcome = ReasonCode::QuotaExceeded;
+        }
+    }
+    outcome
+}
+
+/// Publishes a message of no connection: a last will. Returns when it is committed.
+pub(super) async fn publish_alone(
+    shard: &Rc<Shard>,
+    client_id: &Arc<str>,
+    message: &Message,
+) -> ReasonCode {
+    let service = Rc::clone(shard.state().mqtt());
+    let mut target = service.mapping.target(&message.topic, client_id);
+    let mut place = None;
+    for is_last in [false, false, true] {
+        match topics::find(shard, &target.topic, target.key.as_bytes()) {
+            Found::Place(found) => {
+                place = Some(found);
+                break;
+            }
+            Found::Missing if topics::make(shard, target.topic.clone()).await.is_ok() => {}
+            Found::Missing | Found::Refused if !is_last => {
+                target = Mapping::catch_all(&message.topic);
+            }
+            Found::Missing | Found::Refused => {}
+        }
+    }
+    let Some(place) = place else {
+        return ReasonCode::QuotaExceeded;
+    };
+    service.metrics.count_publish(message.qos, target.rule);
+    let record = OwnRecord::new(shard, place, message, &target, client_id);
+    let outcome = append_alone(shard, place, &record).await;
+    if !message.retain || outcome.is_error() {
+        return outcome;
+    }
+    let stored = StoredMessage {
+        message: message.clone(),
+        client_id: Some(Arc::clone(client_id)),
+        timestamp_ms: shard.wall_clock_ms(),
+    };
+    retain_all(shard, vec![stored]).await
+}
+
+/// Appends one record and returns when it is committed, or refused.
+pub(super) async fn append_alone(
+    shard: &Rc<Shard>,
+    place: Place,
+    record: &OwnRecord,
+) -> ReasonCode {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let built = record.append_to(&mut builder, shard.wall_clock_ms());
+    let Ok(batch) = built.and_then(|()| builder.finish()) else {
+        return ReasonCode::ImplementationSpecific;
+    };
+    let (told, result) = promise();
+    append(shard, place, Bytes::from(batch), move |result| {
+        told.fulfil(outcome_of(&result))
+    });
+    result.await
+}
+
+fn outcome_of(result: &AppendResult) -> ReasonCode {
+    match result {
+        Ok(_) => ReasonCode::Success,
+        Err(fault) => reason_of(fault),
     }
 }
 
@@ -275,6 +403,11 @@ impl OwnRecord {
             value: (!deletes).then(|| message.payload.clone()),
             headers,
         }
+    }
+
+    /// Adds a header behind the others.
+    pub(super) fn put_header(&mut self, name: &[u8], value: &[u8]) {
+        self.headers.put(name, value);
     }
 
     /// Bytes of the record, roughly.

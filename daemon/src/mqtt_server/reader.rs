@@ -15,6 +15,7 @@ use monoio::io::{AsyncReadRent, OwnedReadHalf, Splitable};
 use monoio::net::TcpStream;
 
 use super::connection::MqttConnection;
+use super::open;
 use crate::connection::ConnectionId;
 use crate::limits::{MQTT_READ_AHEAD_BYTES, MQTT_READ_BUFFER_IDLE_BYTES};
 use crate::shard::Shard;
@@ -34,6 +35,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, id: ConnectionId)
     let half = read_all(&shard, &connection, half).await;
     connection.finish_held().await;
     connection.handle_lost(&shard);
+    open::finish(&shard, &connection).await;
     connection.finish_sending().await;
     service.remove(&connection);
     drop(half);

@@ -83,6 +83,20 @@ impl Sender {
         drop(monoio::spawn(write_rest(shard, shared, half, rest)));
     }
 
+    /// Whether the socket has not taken everything yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared.half.borrow().is_none()
+    }
+
+    /// Waits until the socket has taken everything.
+    pub(super) async fn written(&self) {
+        while self.is_behind() {
+            self.shared.written.wait().await;
+        }
+        // Others may wait as well: the wake-up is passed on.
+        self.shared.written.notify();
+    }
+
     /// Ends both directions; what the socket did not take is dropped.
     pub(super) fn shut_down(&self) {
         self.shared.is_shut_down.set(true);
@@ -93,9 +107,7 @@ impl Sender {
 
     /// Waits until no task writes, and lets the descriptor go.
     pub(super) async fn finish(&self) {
-        while self.shared.half.borrow().is_none() {
-            self.shared.written.wait().await;
-        }
+        self.written().await;
         self.shared.descriptor.set(None);
         self.shared.half.take();
     }

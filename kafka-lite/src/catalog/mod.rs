@@ -27,4 +27,7 @@ pub use encode::CatalogFormatError;
 pub use plan::{NewPartitions, NewTopic, Planner};
 pub use snapshot::{CatalogSnapshot, Node, Topic};
 pub use state::{Applied, Catalog, CatalogFault};
-pub use topic_name::{MIRROR_TOPIC, OFFSETS_TOPIC, check_topic_name, collision_key, is_internal};
+pub use topic_name::{
+    MIRROR_TOPIC, MQTT_RETAINED_TOPIC, MQTT_SESSIONS_TOPIC, OFFSETS_TOPIC, check_topic_name,
+    collision_key, is_internal,
+};

@@ -526,6 +526,25 @@ fn the_offsets_topic_is_the_brokers() {
 }
 
 #[test]
+fn the_topics_of_mqtt_are_the_brokers_and_have_one_partition() {
+    let mut catalog = catalog(1);
+    for (name, number) in [(MQTT_SESSIONS_TOPIC, 1), (MQTT_RETAINED_TOPIC, 2)] {
+        let refused = code(plan(&catalog, &new_topic(name), 1));
+        assert_eq!(refused, ErrorCode::InvalidTopicException);
+        let command = planning(&catalog, &[], |planner| {
+            planner.create_internal_topic(name, id(number)).unwrap()
+        });
+        catalog.apply(&command);
+        let view = catalog.snapshot();
+        let topic = view.topic(name).unwrap();
+        assert!(topic.is_internal());
+        assert_eq!(topic.partitions.len(), 1);
+        let config = view.topic_config(topic, 1, &ConfigMap::new());
+        assert!(config.cleanup_policy.is_compact && !config.cleanup_policy.is_delete);
+    }
+}
+
+#[test]
 fn topics_are_created_on_demand_unless_switched_off() {
     let catalog = catalog(1);
     let ask = |fixed: &[(&str, &str)], name| {

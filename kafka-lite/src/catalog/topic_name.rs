@@ -9,6 +9,13 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Name of the topic that holds the progress of the mirrors.
 pub const MIRROR_TOPIC: &str = "__sluice_mirror";
+
+/// The topic of MQTT sessions, with one partition.
+pub const MQTT_SESSIONS_TOPIC: &str = "__mqtt_sessions";
+
+/// The topic of retained MQTT messages, with one partition.
+pub const MQTT_RETAINED_TOPIC: &str = "__mqtt_retained";
+
 const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 const NAME_BYTES_MAX: usize = 249;
 
@@ -40,7 +47,14 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
 /// Returns whether the topic belongs to the broker: clients do not create, delete or write it.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | MIRROR_TOPIC)
+    matches!(
+        name,
+        OFFSETS_TOPIC
+            | TRANSACTIONS_TOPIC
+            | MIRROR_TOPIC
+            | MQTT_SESSIONS_TOPIC
+            | MQTT_RETAINED_TOPIC
+    )
 }
 
 /// Returns what two names have in common that differ only in '.' and '_', when the name has either.

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
@@ -46,6 +46,14 @@ def bootstrap():
     return address
 
 
+def watermarks(consumer, place):
+    """First and next offset; None while a topic that was just made has no leader yet."""
+    try:
+        return consumer.get_watermark_offsets(place, timeout=10)
+    except KafkaException:
+        return None
+
+
 @pytest.fixture(scope="session")
 def records(bootstrap):
     """records(kafka_topic, key): the values and headers that Kafka's consumers see, in order."""
@@ -58,7 +66,7 @@ def records(bootstrap):
         partitions = known[topic].partitions if topic in known else ()
         for partition in sorted(partitions):
             place = TopicPartition(topic, partition, 0)
-            _, end = consumer.get_watermark_offsets(place, timeout=10)
+            _, end = eventually(lambda: watermarks(consumer, place), what="a leader")
             consumer.assign([place])
             offset = 0
             while offset < end:

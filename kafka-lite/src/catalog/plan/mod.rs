@@ -17,7 +17,8 @@ use super::command::{Command, PartitionAssignment, Replica, TopicId};
 use super::snapshot::{CatalogSnapshot, Topic};
 use super::state::{Catalog, CatalogFault};
 use super::topic_name::{
-    MIRROR_TOPIC, OFFSETS_TOPIC, check_topic_name, collision_key, is_internal,
+    MIRROR_TOPIC, MQTT_RETAINED_TOPIC, MQTT_SESSIONS_TOPIC, OFFSETS_TOPIC, check_topic_name,
+    collision_key, is_internal,
 };
 use crate::error_code::ErrorCode;
 use crate::limits;
@@ -157,8 +158,8 @@ impl<'a> Planner<'a> {
         self.create_topic(&defaults, topic_id)
     }
 
-    /// Plans a topic of the broker itself, compacted: `__consumer_offsets` by the
-    /// `offsets.topic.*` configs, `__sluice_mirror` with one partition and else as that.
+    /// Plans a topic of the broker itself, compacted, by the `offsets.topic.*` configs:
+    /// `__consumer_offsets`, or one of the mirror's and MQTT's, which have one partition.
     ///
     /// # Errors
     /// [`CatalogFault`] when it exists, is not one of the broker's, or cannot be placed.
@@ -171,7 +172,7 @@ impl<'a> Planner<'a> {
         let number = |name| self.layers.broker_number(name);
         let count = match name {
             OFFSETS_TOPIC => number("offsets.topic.num.partitions"),
-            MIRROR_TOPIC => 1,
+            MIRROR_TOPIC | MQTT_SESSIONS_TOPIC | MQTT_RETAINED_TOPIC => 1,
             _ => return Err(CatalogFault::unknown_topic()),
         };
         let count = usize::try_from(count).unwrap_or(1);
