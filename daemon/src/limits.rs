@@ -231,3 +231,7 @@ pub const MQTT_RETAINED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How often MQTT sessions whose time is over are looked for.
 pub const MQTT_EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Topics that a shard remembers to take records of MQTT clients, 16 bytes each. Beyond it all are
+/// forgotten, and each costs one question to the controller again.
+pub const MQTT_READY_TOPICS_MAX: usize = 10_000;

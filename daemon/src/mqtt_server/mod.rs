@@ -28,11 +28,11 @@ mod timers;
 mod topics;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use kafka_lite::catalog::Topic;
+use kafka_lite::catalog::{Topic, TopicId};
 use mqtt::connection::ConnectionOptions;
 use mqtt::mapping::Mapping;
 use mqtt::message::{Message, Qos};
@@ -58,6 +58,8 @@ pub(crate) struct MqttService {
     options: ConnectionOptions,
     connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
     registry: RefCell<Registry>,
+    /// Topics that are known to take records.
+    ready_topics: RefCell<BTreeSet<TopicId>>,
     sessions: Sessions,
     retained: Retained,
     /// Last wills that wait for their delay, each with its number.
@@ -81,6 +83,7 @@ impl MqttService {
             },
             connections: RefCell::default(),
             registry: RefCell::default(),
+            ready_topics: RefCell::default(),
             sessions: Sessions::default(),
             retained: Retained::default(),
             delayed_wills: RefCell::default(),

@@ -10,6 +10,7 @@ use mqtt::mapping::CATCH_ALL_TOPIC;
 use super::append::Place;
 use crate::client::partitioner::partition_of;
 use crate::controller;
+use crate::limits::MQTT_READY_TOPICS_MAX;
 use crate::shard::Shard;
 
 /// What is known of the topic of a message.
@@ -17,7 +18,7 @@ use crate::shard::Shard;
 pub(super) enum Found {
     /// It is there.
     Place(Place),
-    /// It can be made.
+    /// It can be made, or is being made.
     Missing,
     /// It may not be made: the message goes to the catch-all.
     Refused,
@@ -35,6 +36,16 @@ pub(super) fn find(shard: &Rc<Shard>, name: &str, key: &[u8]) -> Found {
             Found::Refused
         };
     };
+    // The catalog knows a topic before all of its partitions take records.
+    let is_ready = shard
+        .state()
+        .mqtt()
+        .ready_topics
+        .borrow()
+        .contains(&topic.topic_id);
+    if !is_ready && !topic.is_internal() {
+        return Found::Missing;
+    }
     let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     let index = partition_of(key, count);
     match controller::place(shard, topic, index) {
@@ -47,8 +58,21 @@ pub(super) fn find(shard: &Rc<Shard>, name: &str, key: &[u8]) -> Found {
     }
 }
 
-/// Makes a topic with the broker's defaults, unless somebody else was faster.
+/// Makes a topic with the broker's defaults, unless somebody else was faster; returns when it takes
+/// records: the controller makes one change at a time, and ends each on every shard.
 pub(super) async fn make(shard: &Rc<Shard>, name: String) -> Result<(), ErrorCode> {
+    create(shard, name.clone()).await?;
+    if let Some(topic) = shard.catalog().topic(&name) {
+        let mut ready = shard.state().mqtt().ready_topics.borrow_mut();
+        if ready.len() >= MQTT_READY_TOPICS_MAX {
+            ready.clear();
+        }
+        ready.insert(topic.topic_id);
+    }
+    Ok(())
+}
+
+async fn create(shard: &Rc<Shard>, name: String) -> Result<(), ErrorCode> {
     let topic_id = uuid::Uuid::new_v4().into_bytes();
     controller::change(shard, move |catalog, context| {
         let layers = catalog

@@ -4,6 +4,7 @@ import struct
 import time
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from conftest import eventually, fresh
 from mqtt_client import (
@@ -166,3 +167,21 @@ def test_other_connections_live_beside_hostile_ones(port):
     for one in hostile:
         one.close()
     good.disconnect()
+
+
+def test_many_clients_at_once_make_one_topic(port, bootstrap, records):
+    """Nobody is disconnected because the topic of the first message is being made."""
+    topic = fresh("crowd")
+    clients = [Client(port, fresh("c")) for _ in range(300)]
+    deleted = AdminClient({"bootstrap.servers": bootstrap}).delete_topics(["mqtt"])
+    for done in deleted.values():
+        try:
+            done.result(10)
+        except Exception as error:  # No message has made it yet.
+            assert "UNKNOWN_TOPIC" in str(error), error
+    for number, one in enumerate(clients):
+        one.publish(topic, str(number), 1, 1)
+    for one in clients:
+        one.expect(PUBACK, 1)
+        one.disconnect()
+    assert len(records("mqtt", topic)) == 300
