@@ -75,7 +75,7 @@ impl Outbound {
             .is_some()
     }
 
-    /// Everything before `next` was looked at: what is still to be sent again is not there any more.
+    /// Everything before `next` was looked at: what is still to be sent again is gone from the log.
     pub fn handle_passed(&mut self, name: PartitionName, next: i64) {
         self.again
             .retain(|(other, offset), _| *other != name || *offset >= next);

@@ -9,7 +9,8 @@
 //!                   2. a client identifier has at most one connection: the next one waits until
 //!                      the one before is closed.
 //! Source            docs/decisions/2026-11-24-mqtt.md, docs/mqtt.md.
-//! Reading order     [`reader`], [`connection`], [`publish`], [`registry`], [`sessions`], [`deliver`].
+//! Reading order     [`reader`], [`connection`], [`publish`], [`registry`], [`sessions`],
+//!                   [`deliver`].
 
 mod append;
 mod connection;
