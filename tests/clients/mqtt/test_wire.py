@@ -173,8 +173,8 @@ def test_many_clients_at_once_make_one_topic(port, bootstrap, records):
     """Nobody is disconnected because the topic of the first message is being made."""
     topic = fresh("crowd")
     clients = [Client(port, fresh("c")) for _ in range(300)]
-    deleted = AdminClient({"bootstrap.servers": bootstrap}).delete_topics(["mqtt"])
-    for done in deleted.values():
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.delete_topics(["mqtt"]).values():
         try:
             done.result(10)
         except Exception as error:  # No message has made it yet.
