@@ -63,9 +63,11 @@ class ExactPublisher(Publisher):
             self.send(client, number, state, dup=True)
         while not self.stop.is_set() or self.open:
             while len(self.open) < self.WINDOW and not self.stop.is_set():
-                self.open[self.next_number] = "published"
-                self.send(client, self.next_number, "published", dup=False)
+                number = self.next_number
+                # Counted before it is sent: a send that fails may have arrived all the same.
                 self.next_number += 1
+                self.open[number] = "published"
+                self.send(client, number, "published", dup=False)
             kind, _, body = client.receive()
             number = next(n for n in self.open if identifier(n) == int.from_bytes(body[:2], "big"))
             if kind == PUBREC:

@@ -72,6 +72,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                 Segmented::Replaced => continue,
                 // Nothing at or behind the offset in this segment: compaction emptied its end.
                 Segmented::Nothing => {
+                    self.check_emptied(&readable, next, end_offset)?;
                     next = readable.next_offset().max(next);
                     continue;
                 }
@@ -115,6 +116,28 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                     got: format!("no segment with offset {offset}"),
                 },
             }
+        };
+        self.shared.halt_log(&self.log, missing.clone());
+        Err(missing.into())
+    }
+
+    /// Compaction keeps the last batch of what it rewrites: a segment that claims the end of the
+    /// log and has nothing from `offset` on is damaged; whoever reads there would wait for ever.
+    fn check_emptied(
+        &self,
+        readable: &Readable<D>,
+        offset: i64,
+        end_offset: i64,
+    ) -> Result<(), ReadError> {
+        let (after, log_end) = (readable.next_offset(), self.log_end_offset());
+        if after < log_end || end_offset < log_end {
+            return Ok(());
+        }
+        let missing = Corrupt {
+            file: self.log.directory().to_string(),
+            position: 0,
+            expected: format!("records up to offset {log_end}"),
+            got: format!("a segment that has none from offset {offset} on"),
         };
         self.shared.halt_log(&self.log, missing.clone());
         Err(missing.into())

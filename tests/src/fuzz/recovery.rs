@@ -211,7 +211,11 @@ fn reseal_batches(mut bytes: &mut [u8]) {
 }
 
 /// Inputs that once found something.
-const FOUND: [&[u8]; 4] = [
+const FOUND: [&[u8]; 5] = [
+    // A segment that claims the end of the log and has nothing there.
+    &[
+        0x82, 0x5a, 0x0d, 0x97, 0x6f, 0x0e, 0x00, 0x04, 0x3d, 0x02, 0xff, 0x01,
+    ],
     // A base offset in a closed segment that points behind its end, and an active segment that is
     // too short: the log answered reads with nothing, for ever.
     &[1, 4, 1, 0, 4, 0, 6, 2, 0, 4, 0],
