@@ -10,7 +10,7 @@
 //!                   3. after a failed sync nothing is ever written or synced again through this
 //!                   value.
 //! Source            design §4; Kafka 4.3 `LogSegment`, `FileRecords`.
-//! Reading order     [`Segment`], `append`, `reader`, then `scan` and `roll`.
+//! Reading order     [`Segment`], `append`, `reader`, `timestamps`, then `scan` and `roll`.
 
 mod append;
 mod error;
@@ -22,6 +22,7 @@ mod scan;
 mod source;
 mod staging;
 mod store;
+mod timestamps;
 
 pub use append::Appended;
 pub use error::SegmentError;

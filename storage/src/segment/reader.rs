@@ -1,24 +1,21 @@
-//! Reading a segment, active or closed: ranges, batches from an offset, lookups by offset and
-//! timestamp.
+//! Reading a segment, active or closed: ranges, batches from an offset, lookups by offset.
 //!
 //! What it is        one direct read for the usual fetch: index, read, walk to the batch in memory.
-//! What it is not    a checker of CRCs (the consumer does, and `scrub`), nor a cache.
+//! What it is not    a checker of CRCs (the consumer does, and `scrub`), nor a cache; lookups by
+//!                   timestamp stand in `timestamps.rs`.
 //! Invariants        1. a batch returned is whole. 2. nothing behind the end given at creation is
 //!                   read. 3. offsets rise and stay inside the segment: they lie outside the CRC,
 //!                   so a header that breaks this is damage, not a reason to return nothing.
-//! Source            Kafka 4.3 `LogSegment.read`, `FileRecords.searchForTimestamp`.
+//! Source            Kafka 4.3 `LogSegment.read`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use kafka_lite::record_batch::{
-    BatchHeader, BatchReadError, BatchView, DecompressLimits, TimestampedOffset,
-    first_record_at_or_after, max_timestamp_record,
-};
+use kafka_lite::record_batch::{BatchHeader, DecompressLimits};
 
 use crate::disk::Disk;
-use crate::index::{OffsetEntry, SegmentIndex, TimeEntry};
+use crate::index::{OffsetEntry, SegmentIndex};
 use crate::limits::{
     DECOMPRESSED_BATCH_BYTES_MAX, READ_EXACT_BYTES_MIN, READ_OWNED_BYTES_MAX, SEARCH_WINDOW_BYTES,
 };
@@ -73,11 +70,11 @@ impl BatchWish {
 
 /// A view of a segment up to the end that it had when the view was made.
 pub struct SegmentReader<D: Disk> {
-    source: Source<D>,
-    end_position: u32,
+    pub(super) source: Source<D>,
+    pub(super) end_position: u32,
     /// Offset after the last batch before `end_position`.
     next_offset: i64,
-    index: Rc<RefCell<SegmentIndex>>,
+    pub(super) index: Rc<RefCell<SegmentIndex>>,
 }
 
 impl<D: Disk> SegmentReader<D> {
@@ -145,68 +142,6 @@ impl<D: Disk> SegmentReader<D> {
         }
     }
 
-    /// First record with at least `timestamp` (ms since 1970) and at least `offset_min`; exact to
-    /// the record.
-    ///
-    /// A batch whose records cannot be read answers with its base offset and its max timestamp.
-    ///
-    /// # Errors
-    /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`].
-    pub async fn lookup_timestamp(
-        &self,
-        timestamp: i64,
-        offset_min: i64,
-    ) -> Result<Option<TimestampedOffset>, SegmentError> {
-        loop {
-            match self.try_lookup_timestamp(timestamp, offset_min).await {
-                Err(WalkError::BadIndex) => self.rebuild_index().await?,
-                Err(WalkError::Segment(error)) => return Err(error),
-                Ok(found) => return Ok(found),
-            }
-        }
-    }
-
-    /// The record with the largest timestamp of the segment, the first one if several have it;
-    /// `None` without records.
-    ///
-    /// # Errors
-    /// [`SegmentError::Disk`]; [`SegmentError::Corrupt`].
-    pub async fn lookup_max_timestamp(&self) -> Result<Option<TimestampedOffset>, SegmentError> {
-        let known = self.index.borrow().largest();
-        let found = match self.batch_with(known).await? {
-            Some(found) => Some(found),
-            // The index is wrong, or the largest timestamp is behind this reader's end.
-            None => {
-                let rebuilt = self.walk_index().await?;
-                self.batch_with(rebuilt.largest()).await?
-            }
-        };
-        let Some((position, header)) = found else {
-            return Ok(None);
-        };
-        let end = after(position, &header);
-        let bytes = self.source.read_range(position, end).await?;
-        let batch = BatchView::new(&bytes).map_err(BatchReadError::Batch);
-        let found = batch
-            .and_then(|batch| max_timestamp_record(&batch, &decompress_limits(), &mut Vec::new()));
-        Ok(found.unwrap_or_else(|_| Some(whole_batch(&header, header.base_offset))))
-    }
-
-    /// The batch that a time entry names, if it has that timestamp.
-    async fn batch_with(
-        &self,
-        time: Option<TimeEntry>,
-    ) -> Result<Option<(u32, BatchHeader)>, SegmentError> {
-        let Some(time) = time else {
-            return Ok(None);
-        };
-        let offset = self.source.base_offset + i64::from(time.relative_offset);
-        let found = self.lookup(offset).await?;
-        Ok(found.filter(|(_, header)| {
-            header.last_offset() == offset && header.max_timestamp == time.timestamp
-        }))
-    }
-
     async fn try_read_batches(&self, wish: BatchWish) -> Result<Option<ReadBatches>, WalkError> {
         if let Some(position) = wish.position {
             return Ok(self.read_exactly(position, wish).await?);
@@ -271,46 +206,8 @@ impl<D: Disk> SegmentReader<D> {
         Ok(None)
     }
 
-    async fn try_lookup_timestamp(
-        &self,
-        timestamp: i64,
-        offset_min: i64,
-    ) -> Result<Option<TimestampedOffset>, WalkError> {
-        let (time, entry) = {
-            let index = self.index.borrow();
-            let time = index.lookup_timestamp(timestamp);
-            let by_time = time.and_then(|time| index.offsets.lookup(time.relative_offset));
-            (time, by_time.max(index.lookup(offset_min)))
-        };
-        let mut window = self.source.window(SEARCH_WINDOW_BYTES);
-        let mut position = self.start_at(&mut window, entry).await?;
-        let mut scratch = Vec::new();
-        let mut next_min = self.source.base_offset;
-        while let Some(header) = window.header_at(position, self.end_position).await? {
-            self.check_offsets(position, &header, next_min)?;
-            next_min = header.next_offset();
-            self.check_time(time, &header)?;
-            let end = after(position, &header);
-            if header.max_timestamp >= timestamp && header.last_offset() >= offset_min {
-                let bytes = self.source.read_range(position, end).await?;
-                let limits = decompress_limits();
-                let found = BatchView::new(&bytes).map_err(BatchReadError::Batch);
-                let found = found.and_then(|batch| {
-                    first_record_at_or_after(&batch, timestamp, offset_min, &limits, &mut scratch)
-                });
-                match found {
-                    Ok(Some(found)) => return Ok(Some(found)),
-                    Ok(None) => {}
-                    Err(_) => return Ok(Some(whole_batch(&header, offset_min))),
-                }
-            }
-            position = end;
-        }
-        Ok(None)
-    }
-
     /// Position of an index entry's batch, once the batch there agrees; the start without an entry.
-    async fn start_at(
+    pub(super) async fn start_at(
         &self,
         window: &mut Window<D>,
         entry: Option<OffsetEntry>,
@@ -343,23 +240,8 @@ impl<D: Disk> SegmentReader<D> {
         }
     }
 
-    /// A time entry counts only if the batch it names has its timestamp.
-    fn check_time(&self, time: Option<TimeEntry>, header: &BatchHeader) -> Result<(), WalkError> {
-        let Some(time) = time else {
-            return Ok(());
-        };
-        let offset = self.source.base_offset + i64::from(time.relative_offset);
-        let is_it = (header.base_offset..=header.last_offset()).contains(&offset);
-        let agrees = header.last_offset() == offset && header.max_timestamp == time.timestamp;
-        if is_it && !agrees {
-            Err(WalkError::BadIndex)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Walks the whole log for a new index; a log whose headers do not lead to its end is damaged.
-    async fn rebuild_index(&self) -> Result<(), SegmentError> {
+    pub(super) async fn rebuild_index(&self) -> Result<(), SegmentError> {
         tracing::warn!(
             segment = self.source.path(),
             "the index is wrong and is rebuilt"
@@ -371,7 +253,7 @@ impl<D: Disk> SegmentReader<D> {
         Ok(())
     }
 
-    async fn walk_index(&self) -> Result<SegmentIndex, SegmentError> {
+    pub(super) async fn walk_index(&self) -> Result<SegmentIndex, SegmentError> {
         let interval = self.index.borrow().interval_bytes();
         let mut walked = SegmentIndex::new(self.source.base_offset, interval);
         note_batches(&self.source, &mut walked, 0, self.end_position).await?;
@@ -491,7 +373,7 @@ impl<D: Disk> std::fmt::Debug for SegmentReader<D> {
 }
 
 /// Why a walk stopped before it found anything.
-enum WalkError {
+pub(super) enum WalkError {
     /// An index entry does not agree with the log: rebuild the index and walk again.
     BadIndex,
     Segment(SegmentError),
@@ -598,13 +480,6 @@ fn owned(piece: Bytes) -> Bytes {
         return Bytes::copy_from_slice(&piece);
     }
     piece
-}
-
-fn whole_batch(header: &BatchHeader, offset_min: i64) -> TimestampedOffset {
-    TimestampedOffset {
-        offset: header.base_offset.max(offset_min),
-        timestamp: header.max_timestamp,
-    }
 }
 
 fn offset_position(from: u32, at: usize) -> u32 {
