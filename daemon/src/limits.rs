@@ -1,6 +1,6 @@
 //! Every bound of the daemon: unit, reason, and what happens when it is reached.
 //!
-//! What it is not    what an operator may change: that stands in `config/keys.rs` and is checked
+//! What it is not    what an operator may change: that stands in `config/keys` and is checked
 //!                   against these.
 
 use std::time::Duration;

@@ -28,7 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
 use self::client::ClientCommand;
-use crate::config::keys::{KEYS, Key};
+use crate::config::keys::{self, Key};
 use crate::config::load::Flags;
 
 /// Exit code of a wrong call, configuration or data directory.
@@ -134,7 +134,7 @@ fn start_command() -> clap::Command {
         .help(
             "Configuration file [default: /etc/sluice/sluice.toml and conf.d beside it, if there]",
         );
-    let keys = KEYS.iter().map(|key| {
+    let keys = keys::all().map(|key| {
         let Key {
             name,
             default,
@@ -164,7 +164,7 @@ fn start_command() -> clap::Command {
 }
 
 fn flags_of(start: &ArgMatches) -> Flags {
-    let values = KEYS.iter().filter_map(|key| {
+    let values = keys::all().filter_map(|key| {
         let value = start.get_one::<String>(key.name)?;
         Some((key.name, value.clone()))
     });

@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::check_together;
-use super::keys::{KEYS, Key, find, most_similar};
+use super::keys::{self, Key, find, most_similar};
 use super::mirror::MirrorConfig;
 use super::{Config, ConfigError};
 
@@ -188,7 +188,7 @@ impl Values {
             if !variable.starts_with(VARIABLE_PREFIX) {
                 continue;
             }
-            let Some(key) = KEYS.iter().find(|key| key.variable() == variable) else {
+            let Some(key) = keys::all().find(|key| key.variable() == variable) else {
                 refuse_mistyped(&variable)?;
                 continue;
             };
@@ -199,7 +199,7 @@ impl Values {
 
     fn into_config(self) -> Result<Config, ConfigError> {
         let mut config = Config::default();
-        for key in KEYS {
+        for key in keys::all() {
             let given = self.by_key.get(key.name);
             let (value, place) = given.map_or((key.default, "its default"), |(value, place)| {
                 (value.as_str(), place.as_str())

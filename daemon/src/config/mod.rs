@@ -1,6 +1,6 @@
 //! What an operator may choose.
 //!
-//! What it is        one table of keys ([`keys::KEYS`]); command line, environment, files and help
+//! What it is        one table of keys ([`keys::all`]); command line, environment, files and help
 //!                   all come from it.
 //! What it is not    limits of the program: those stand in `limits.rs` and the keys are checked
 //!                   against them.

@@ -1,0 +1,67 @@
+//! Keys of the MQTT listener.
+
+use mqtt::mapping::Mapping;
+
+use super::Key;
+use super::values::{host_port, number, set, size, unless};
+
+/// In the order of the help.
+pub(super) static KEYS: &[Key] = &[
+    Key {
+        name: "mqtt.listen",
+        flag: None,
+        default: "127.0.0.1:1883",
+        value: "HOST:PORT|off",
+        help: "Where MQTT clients connect",
+        apply: |config, text| set(&mut config.mqtt_listen, unless("off", text, host_port)),
+    },
+    Key {
+        name: "mqtt.rules",
+        flag: None,
+        default: "auto",
+        value: "RULES",
+        help: "Which MQTT topic goes to which Kafka topic: `FILTER -> TOPIC key=TEMPLATE`, one rule per \
+               line; auto sends everything to the topic mqtt",
+        apply: |config, text| {
+            if text.is_empty() {
+                return Err("a rule `FILTER -> TOPIC` is expected".to_owned());
+            }
+            let rules = if text == "auto" { "" } else { text };
+            config.mqtt_rules = Mapping::parse(rules).map_err(|error| error.to_string())?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "mqtt.topics.max",
+        flag: None,
+        default: "1000",
+        value: "N",
+        help: "Rules make no further topic when there are so many; messages go to the topic mqtt then",
+        apply: |config, text| set(&mut config.mqtt_topics_max, number(text, 0, 1_000_000)),
+    },
+    Key {
+        name: "mqtt.packet.max.bytes",
+        flag: None,
+        default: "262144",
+        value: "BYTES",
+        help: "Largest MQTT packet; a larger one closes the connection",
+        apply: |config, text| {
+            let parsed = size(text, 1024, 1 << 20);
+            set(
+                &mut config.mqtt_packet_max_bytes,
+                parsed.and_then(|bytes| u32::try_from(bytes).map_err(|error| error.to_string())),
+            )
+        },
+    },
+    Key {
+        name: "mqtt.connections.max",
+        flag: None,
+        default: "auto",
+        value: "N",
+        help: "MQTT connections open at once; auto is what the memory has room for",
+        apply: |config, text| {
+            let parsed = unless("auto", text, |text| number(text, 1, 1_000_000));
+            set(&mut config.mqtt_connections_max, parsed)
+        },
+    },
+];
