@@ -1,6 +1,7 @@
 //! Releasing commits: whoever waits is told in the order of the numbers, or of the failure.
 //!
-//! What it is        what follows a commit's write: counters, [`CommitSink`], the wait for a number.
+//! What it is        what follows a commit's write: counters, [`CommitSink`], who waits for a
+//!                   number.
 //! What it is not    it does not know what a release means (`engine` does).
 //! Invariants        1. commits are released in the order of their numbers.
 //!                   2. after a failed write nothing more is released (the journal is poisoned).

@@ -1,8 +1,8 @@
 //! Writing commits: the next one gets its place in the ring and one durable write.
 //!
 //! What it is        [`Journal::run_writer`], as many of these futures as commits in flight.
-//! What it is not    it tells nobody that a commit is finished (`release.rs`), nor does it make room
-//!                   in the ring (`ring_keeper.rs`).
+//! What it is not    it tells nobody that a commit is finished (`release.rs`), nor does it make
+//!                   room in the ring (`ring_keeper.rs`).
 //! Invariants        commits are numbered without gaps in the order in which they take their place.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The table of configuration keys.
 //!
-//! What it is        by area: name, default, words and meaning of every key, once. The flag is the name with
-//!                   dashes (`--kafka-listen`) unless the table says otherwise, the variable is the
-//!                   name in capitals (`SLUICE_KAFKA_LISTEN`).
+//! What it is        by area: name, default, words and meaning of every key, once. The flag is the
+//!                   name with dashes (`--kafka-listen`) unless the table says otherwise, the
+//!                   variable is the name in capitals (`SLUICE_KAFKA_LISTEN`).
 //! Invariants        1. the default of every key is accepted by its own parser (a test reads them
 //!                      all).
 
