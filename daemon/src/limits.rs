@@ -132,6 +132,10 @@ pub const MIRROR_DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// the system ends it. A link that swallows everything is found by this.
 pub const MIRROR_SEGMENT_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// Answers of the centre up to this size are read without asking the budget of mirrors: the
+/// connections of a mirror are few.
+pub const MIRROR_SMALL_RESPONSE_BYTES: usize = 16 * 1024;
+
 /// Pause of a mirror between two looks at a partition that grows: many commits are one look.
 pub const MIRROR_WATCH_PAUSE: Duration = Duration::from_millis(10);
 

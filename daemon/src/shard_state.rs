@@ -507,6 +507,7 @@ fn engine_options(shard: &Shard, static_configs: &ConfigMap) -> Options {
         disk_bytes: process.disk_bytes,
         open_files: process.open_files,
         connections_max: process.connections_max,
+        has_mirrors: !process.config.mirrors.is_empty(),
     });
     let shards = u64::from(shard.shard_count());
     let share = |bytes: u64| bytes.div_euclid(shards.max(1));

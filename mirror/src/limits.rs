@@ -19,9 +19,14 @@ pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Bytes asked for in one read of a source partition. The first batch comes whole.
 pub const READ_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of encoded batches that all lanes of a mirror keep at once. At the bound: lanes that have
-/// a batch already read no further.
-pub const IN_FLIGHT_BYTES_MAX: usize = 6 << 20;
+/// Default bytes of encoded batches that all lanes of a mirror keep at once: five of the default
+/// size, with which a link of 20 Mbit/s and a second of round trip is full. At the bound nothing is
+/// read; from four fifths on only lanes that have no batch yet.
+pub const KEPT_BYTES_DEFAULT: usize = 6 << 20;
+
+/// Default of the lanes of a mirror on one shard. At the bound: further partitions are not taken;
+/// their records stay at the gateway.
+pub const LANES_DEFAULT: usize = 10_000;
 
 /// Lanes that hold a batch at once while nobody has acknowledged one; bounds the memory of many
 /// small lanes. At the bound: the others wait for their turn.

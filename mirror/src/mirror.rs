@@ -109,7 +109,14 @@ impl Mirror {
         }
     }
 
-    /// A source partition is led by this node and belongs to this mirror.
+    /// Whether there is room for the lanes of another source partition.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.lanes.len() + self.unplaced.len() < self.options.lanes_max
+    }
+
+    /// A source partition is led by this node and belongs to this mirror. To be given only while
+    /// [`Mirror::has_room`].
     pub fn handle_source(&mut self, now: &Now, key: SourceKey, start: SourceStart) {
         let target = self
             .options

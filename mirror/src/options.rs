@@ -40,6 +40,11 @@ pub struct Options {
     /// Time without an acknowledgement, while there is something to send, after which every
     /// connection is opened anew.
     pub watchdog: Duration,
+    /// Bytes of encoded batches kept until they are acknowledged; at least one batch is, whatever
+    /// its size.
+    pub kept_bytes_max: usize,
+    /// Lanes at most.
+    pub lanes_max: usize,
 }
 
 impl Options {
@@ -60,6 +65,8 @@ impl Options {
             month_bytes_max: None,
             windows: Vec::new(),
             watchdog: Duration::from_secs(300),
+            kept_bytes_max: limits::KEPT_BYTES_DEFAULT,
+            lanes_max: limits::LANES_DEFAULT,
         }
     }
 }

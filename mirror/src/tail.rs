@@ -84,19 +84,10 @@ impl Tail {
         response: &DescribeProducersResponse<'_>,
     ) -> Result<Option<Landed>, TailFault> {
         self.is_asked = false;
-        let partition = response
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .next();
-        let code = partition.map_or(ErrorCode::UnknownServerError, |one| one.error_code);
-        if is_elsewhere(code) {
-            return Err(TailFault::Again(code));
-        }
-        let own = partition
-            .filter(|_| code.is_none())
-            .and_then(|one| own_state(progress, &one.active_producers));
-        let Some(state) = own else {
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let partition = only(partitions, |one| one.error_code)?;
+        let own = own_state(progress, &partition.active_producers);
+        let Some(state) = own.filter(|_| partition.error_code.is_none()) else {
             self.begin_scan(progress);
             return Ok(None);
         };
@@ -126,19 +117,9 @@ impl Tail {
         response: &ListOffsetsResponse<'_>,
     ) -> Result<Option<Landed>, TailFault> {
         self.is_asked = false;
-        let partition = response
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .next();
-        let code = partition.map_or(ErrorCode::UnknownServerError, |one| one.error_code);
-        if is_elsewhere(code) {
-            return Err(TailFault::Again(code));
-        }
-        match partition
-            .and_then(|one| one.offset)
-            .filter(|_| code.is_none())
-        {
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let partition = only(partitions, |one| one.error_code)?;
+        match partition.offset.filter(|_| partition.error_code.is_none()) {
             Some(offset) => {
                 self.question = Question::Fetch(offset);
                 Ok(None)
@@ -159,17 +140,13 @@ impl Tail {
         let Question::Fetch(offset) = self.question else {
             return Ok(None);
         };
-        let partition = response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .next();
-        let Some(partition) = partition.filter(|_| response.error_code.is_none()) else {
+        if !response.error_code.is_none() {
             return Err(TailFault::Again(response.error_code));
-        };
-        if is_elsewhere(partition.error_code) {
-            return Err(TailFault::Again(partition.error_code));
         }
+        let partitions = response.responses.iter();
+        let partition = only(partitions.flat_map(|topic| &topic.partitions), |one| {
+            one.error_code
+        })?;
         if partition.error_code == ErrorCode::OffsetOutOfRange {
             // What we knew of this log is not there any more.
             self.question = Question::Earliest;
@@ -227,6 +204,20 @@ impl Tail {
             return is_at_end.then_some(offset);
         }
         Some(next)
+    }
+}
+
+/// The one partition that was asked for, unless it lives elsewhere or is not in the answer.
+fn only<'a, T: 'a>(
+    mut partitions: impl Iterator<Item = &'a T>,
+    code: impl Fn(&T) -> ErrorCode,
+) -> Result<&'a T, TailFault> {
+    let one = partitions
+        .next()
+        .ok_or(TailFault::Again(ErrorCode::UnknownServerError))?;
+    match code(one) {
+        code if is_elsewhere(code) => Err(TailFault::Again(code)),
+        _ => Ok(one),
     }
 }
 

@@ -238,7 +238,7 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
         mailboxes.push(receiver.mailbox());
         ends.push(ShardEnds { id, receiver, bell });
     }
-    let plan = ShardPlan::new(sizes.memory_bytes, sizes.shards);
+    let plan = ShardPlan::new(sizes.memory_bytes, sizes.shards, !config.mirrors.is_empty());
     let of_all = |fitting: u64| fitting.saturating_mul(u64::from(sizes.shards));
     let process = Process {
         memory_bytes: sizes.memory_bytes,

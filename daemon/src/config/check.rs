@@ -67,7 +67,8 @@ pub fn check_memory(config: &Config, memory_bytes: u64, shards: u16) -> Result<(
             ),
         });
     }
-    let largest = ShardPlan::new(memory_bytes, shards).request_bytes_max();
+    let largest =
+        ShardPlan::new(memory_bytes, shards, !config.mirrors.is_empty()).request_bytes_max();
     let wanted = u64::from(config.socket_request_max_bytes);
     if wanted > largest {
         return Err(Fault {

@@ -22,7 +22,8 @@ use monoio::io::{AsyncReadRentExt, AsyncWriteRentExt, OwnedWriteHalf, Splitable}
 use monoio::net::TcpStream;
 
 use super::runner::Runner;
-use crate::limits::{MIRROR_DIAL_TIMEOUT, MIRROR_SEGMENT_TIMEOUT};
+use crate::limits::{MIRROR_DIAL_TIMEOUT, MIRROR_SEGMENT_TIMEOUT, MIRROR_SMALL_RESPONSE_BYTES};
+use crate::shard::memory_budget::{MemoryBudget, Reservation};
 use crate::shard::notify::Notify;
 use crate::sys::socket;
 
@@ -105,10 +106,12 @@ async fn serve(
     let writing = monoio::spawn(write(Rc::clone(link), writer));
     runner.input(|mirror, now| mirror.handle_connected(now, id));
     let splitter = FrameSplitter::for_responses(mirror::limits::RESPONSE_BYTES_MAX);
+    let budget = &runner.shard().budgets().mirror_responses;
     let reason = loop {
-        match read_frame(&mut reader, &splitter).await {
-            Ok(frame) if !link.is_closed.get() => {
+        match read_frame(&mut reader, &splitter, budget).await {
+            Ok((frame, reserved)) if !link.is_closed.get() => {
                 runner.input(|mirror, now| mirror.handle_frame(now, id, frame));
+                drop(reserved);
             }
             Ok(_) => break "closed".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -131,7 +134,8 @@ async fn serve(
 async fn read_frame(
     reader: &mut impl AsyncReadRentExt,
     splitter: &FrameSplitter,
-) -> io::Result<Vec<u8>> {
+    budget: &Rc<MemoryBudget>,
+) -> io::Result<(Vec<u8>, Option<Reservation>)> {
     let (result, prefix) = reader.read_exact(vec![0; LENGTH_PREFIX_BYTES]).await;
     result?;
     let status = splitter.poll_frame(&prefix);
@@ -141,10 +145,18 @@ async fn read_frame(
         }
         FrameStatus::LengthMissing(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
-    let body = vec![0; frame_end.saturating_sub(LENGTH_PREFIX_BYTES)];
-    let (result, body) = reader.read_exact(body).await;
+    let body_bytes = frame_end.saturating_sub(LENGTH_PREFIX_BYTES);
+    let reserved = match body_bytes > MIRROR_SMALL_RESPONSE_BYTES {
+        true => Some(
+            budget
+                .reserve(u64::try_from(body_bytes).unwrap_or(u64::MAX))
+                .await,
+        ),
+        false => None,
+    };
+    let (result, body) = reader.read_exact(vec![0; body_bytes]).await;
     result?;
-    Ok(body)
+    Ok((body, reserved))
 }
 
 /// Writes frames until the connection ends.

@@ -87,6 +87,8 @@ impl MirrorService {
             linger: config.linger,
             rate_bytes_per_second: config.rate_bytes_per_second,
             windows: config.windows.clone(),
+            kept_bytes_max: per_mirror(shard, shard.budgets().plan.mirror_kept_bytes()),
+            lanes_max: per_mirror(shard, shard.budgets().plan.mirror_lanes_max()),
             ..Options::new(
                 &config.name,
                 Site::new(site, incarnation)?,
@@ -131,6 +133,7 @@ impl MirrorService {
                 let priority = runner.config().priority_of(partition.topic());
                 if let Some(priority) = priority
                     && !runner.has_source(key)
+                    && runner.has_room()
                     && let Some(start) = self.start_of(shard, runner, &partition, priority)
                 {
                     runner.add_source(key, &partition, start);
@@ -215,6 +218,12 @@ impl MirrorService {
         }
         runner.is_some()
     }
+}
+
+/// The part of one mirror of what all mirrors of a shard have.
+fn per_mirror(shard: &Shard, of_all: u64) -> usize {
+    let mirrors = u64::try_from(shard.config().mirrors.len()).unwrap_or(u64::MAX);
+    usize::try_from(of_all.div_euclid(mirrors.max(1))).unwrap_or(usize::MAX)
 }
 
 /// Writes down whether a mirror is paused; returns whether that is durable.

@@ -37,6 +37,8 @@ pub(crate) struct Runner {
     links: RefCell<BTreeMap<ConnectionId, Rc<Link>>>,
     sources: RefCell<BTreeMap<SourceKey, Rc<Partition>>>,
     is_draining: Cell<bool>,
+    /// It was said that there is no room for more partitions.
+    is_full: Cell<bool>,
     timer_changed: Notify,
 }
 
@@ -49,6 +51,7 @@ impl Runner {
             links: RefCell::default(),
             sources: RefCell::default(),
             is_draining: Cell::new(false),
+            is_full: Cell::new(false),
             timer_changed: Notify::default(),
         })
     }
@@ -138,7 +141,13 @@ impl Runner {
     fn read(self: &Rc<Self>, lane: LaneKey, (first, end): (i64, i64), bytes_max: usize) {
         let runner = Rc::clone(self);
         let partition = self.sources.borrow().get(&lane.source).cloned();
+        // What is read, and what is built of it.
+        let bytes = bytes_max.min(mirror::limits::READ_BYTES_MAX) + self.config.batch_bytes;
         drop(monoio::spawn(async move {
+            let budget = &runner.shard.budgets().mirror_reads;
+            let reserved = budget
+                .reserve(u64::try_from(bytes).unwrap_or(u64::MAX))
+                .await;
             let result = match partition {
                 None => Err("the partition is gone".to_owned()),
                 Some(partition) if first >= end => {
@@ -152,6 +161,7 @@ impl Runner {
                 }
             };
             runner.input(|mirror, now| mirror.handle_read(now, lane, result));
+            drop(reserved);
         }));
     }
 
@@ -188,6 +198,18 @@ impl Runner {
                 Some(_) => self.input(Mirror::handle_timeout),
             }
         }
+    }
+
+    /// Whether another partition can be forwarded; says so once when not.
+    pub(super) fn has_room(&self) -> bool {
+        let has_room = self.mirror.borrow().has_room();
+        if !has_room && !self.is_full.replace(true) {
+            warn!(
+                mirror = %self.config.name,
+                "the memory of the mirror is used up: further partitions are not forwarded"
+            );
+        }
+        has_room
     }
 
     /// Whether the partition is forwarded already.

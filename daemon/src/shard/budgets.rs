@@ -53,6 +53,21 @@ const _: () = assert!(
         == 100
 );
 
+/// What mirrors get of a shard's part before the others share the rest, in per cent. Only where the
+/// configuration has a mirror: others pay nothing for it.
+const MIRROR_PERCENT: u64 = 23;
+
+/// Share of each purpose in per cent of the mirrors' part, with what happens when it is used up.
+const MIRROR_KEPT_PERCENT: u64 = 25; // lanes read no further until the centre acknowledges
+const MIRROR_READS_PERCENT: u64 = 15; // reads of the source wait for one another
+const MIRROR_RESPONSES_PERCENT: u64 = 36; // sockets to the centre are not read
+const MIRROR_LANES_PERCENT: u64 = 24; // further partitions are kept and not forwarded, and said
+
+const _: () = assert!(
+    MIRROR_KEPT_PERCENT + MIRROR_READS_PERCENT + MIRROR_RESPONSES_PERCENT + MIRROR_LANES_PERCENT
+        == 100
+);
+
 /// Where a shard has more memory than a gateway, partitions get this much and
 /// [`MORE_PARTITIONS_PERCENT`] of the shard's part; the rest of their share goes to the cache.
 const PARTITIONS_BYTES: u64 = 64 * 1024 * 1024;
@@ -85,15 +100,22 @@ pub struct ShardPlan {
     pub mqtt_bytes: u64,
     /// The key map of compaction.
     pub compaction_bytes: u64,
+    /// Everything of the mirrors; 0 where there is none.
+    pub mirror_bytes: u64,
 }
 
 impl ShardPlan {
-    /// The part of one of `shards` shards in a process of `process_bytes`.
-    pub fn new(process_bytes: u64, shards: u16) -> Self {
+    /// The part of one of `shards` shards in a process of `process_bytes`, with or without
+    /// mirrors.
+    pub fn new(process_bytes: u64, shards: u16, has_mirrors: bool) -> Self {
         let shards = u64::from(shards.max(1));
         let fixed = FIXED_PROCESS_BYTES + shards * FIXED_SHARD_BYTES;
         let shard_bytes = process_bytes.saturating_sub(fixed).div_euclid(shards);
-        let share = |percent: u64| (shard_bytes * percent).div_euclid(100);
+        let mirror_bytes = match has_mirrors {
+            true => percent_of(shard_bytes, MIRROR_PERCENT),
+            false => 0,
+        };
+        let share = |percent: u64| percent_of(shard_bytes - mirror_bytes, percent);
         let partitions_share = share(PARTITIONS_PERCENT);
         let partitions_bytes =
             partitions_share.min(PARTITIONS_BYTES + share(MORE_PARTITIONS_PERCENT));
@@ -110,6 +132,7 @@ impl ShardPlan {
             producers_bytes: share(PRODUCERS_PERCENT),
             mqtt_bytes: share(MQTT_PERCENT),
             compaction_bytes: share(COMPACTION_PERCENT),
+            mirror_bytes,
         }
     }
 
@@ -123,7 +146,17 @@ impl ShardPlan {
     /// Largest request that a shard may let in, in bytes: one that exceeds its budget is served
     /// alone, and then the shard's other budgets leave it half of the whole.
     pub fn request_bytes_max(&self) -> u64 {
-        self.shard_bytes.div_euclid(2)
+        (self.shard_bytes - self.mirror_bytes).div_euclid(2)
+    }
+
+    /// Bytes of batches that all mirrors of the shard keep until the centre acknowledges them.
+    pub fn mirror_kept_bytes(&self) -> u64 {
+        percent_of(self.mirror_bytes, MIRROR_KEPT_PERCENT)
+    }
+
+    /// Lanes that fit the mirrors' part: [`LANE_BYTES`] each.
+    pub fn mirror_lanes_max(&self) -> u64 {
+        percent_of(self.mirror_bytes, MIRROR_LANES_PERCENT).div_euclid(LANE_BYTES)
     }
 
     /// Connections that fit their budget: [`CONNECTION_BYTES`] each.
@@ -150,6 +183,14 @@ pub const CONNECTION_BYTES: u64 = 8 * 1024;
 /// that a checkpoint makes.
 pub const PARTITION_BYTES: u64 = 3 * 1024;
 
+/// Memory of one lane of a mirror in bytes while nothing is in flight: its state, the watch on its
+/// partition, and its progress in the table of the state topic.
+pub const LANE_BYTES: u64 = 1536;
+
+fn percent_of(bytes: u64, percent: u64) -> u64 {
+    (bytes * percent).div_euclid(100)
+}
+
 /// Memory of one MQTT connection in bytes while nothing is in flight, its session included.
 pub const MQTT_CONNECTION_BYTES: u64 = 2_800;
 
@@ -165,6 +206,10 @@ pub struct ShardBudgets {
     pub small_requests: Rc<MemoryBudget>,
     /// Answers that handlers build. Used up: fetches wait or return less.
     pub responses: Rc<MemoryBudget>,
+    /// Source batches that mirrors read, and what is built of them. Used up: the next read waits.
+    pub mirror_reads: Rc<MemoryBudget>,
+    /// Large answers of the centre. Used up: the next one stays in its socket.
+    pub mirror_responses: Rc<MemoryBudget>,
 }
 
 impl ShardBudgets {
@@ -176,12 +221,27 @@ impl ShardBudgets {
             requests: MemoryBudget::new("requests", plan.requests_bytes - small_bytes),
             small_requests: MemoryBudget::new("small_requests", small_bytes),
             responses: MemoryBudget::new("responses", plan.responses_bytes),
+            mirror_reads: MemoryBudget::new(
+                "mirror_reads",
+                percent_of(plan.mirror_bytes, MIRROR_READS_PERCENT),
+            ),
+            mirror_responses: MemoryBudget::new(
+                "mirror_responses",
+                percent_of(plan.mirror_bytes, MIRROR_RESPONSES_PERCENT),
+            ),
         }
     }
 
     /// Adds limits, use and high-water marks.
     pub fn collect(&self, collector: &mut Collector) {
-        for budget in [&self.requests, &self.small_requests, &self.responses] {
+        let all = [
+            &self.requests,
+            &self.small_requests,
+            &self.responses,
+            &self.mirror_reads,
+            &self.mirror_responses,
+        ];
+        for budget in all.into_iter().filter(|budget| budget.limit_bytes() > 0) {
             let labels = [("budget", budget.name())];
             collector.number(&LIMIT, &labels, budget.limit_bytes());
             collector.number(&USED, &labels, budget.used_bytes());
@@ -214,11 +274,11 @@ static WAITS: Family = Family {
 
 #[cfg(test)]
 mod tests {
-    use super::ShardPlan;
+    use super::{ShardBudgets, ShardPlan};
 
     #[test]
     fn a_gateway_has_room_for_a_default_frame_and_five_hundred_connections() {
-        let plan = ShardPlan::new(130 * 1000 * 1000, 1);
+        let plan = ShardPlan::new(130 * 1000 * 1000, 1, false);
         assert!(plan.requests_bytes >= 2 * 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.responses_bytes >= 8 * 1024 * 1024, "{plan:?}");
         assert!(plan.connections_max() >= 500, "{}", plan.connections_max());
@@ -229,21 +289,36 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_with_a_mirror_gives_it_24_megabytes_and_still_has_room() {
+        let plan = ShardPlan::new(130 * 1000 * 1000, 1, true);
+        assert!(plan.mirror_bytes <= 24_000_000, "{plan:?}");
+        assert!(plan.mirror_kept_bytes() >= 5 << 20, "{plan:?}");
+        assert!(plan.mirror_lanes_max() >= 3_000, "{plan:?}");
+        assert!(plan.connections_max() >= 380, "{plan:?}");
+        assert!(plan.partitions_max() >= 7_500, "{plan:?}");
+        // One answer of the largest size that the mirror takes.
+        let budgets = ShardBudgets::new(plan);
+        assert!(budgets.mirror_responses.limit_bytes() >= 8 << 20);
+        let none = ShardPlan::new(130 * 1000 * 1000, 1, false);
+        assert_eq!((none.mirror_bytes, none.mirror_lanes_max()), (0, 0));
+    }
+
+    #[test]
     fn shards_and_requests_that_do_not_fit_are_known_beforehand() {
         assert_eq!(ShardPlan::shards_max(crate::limits::MEMORY_BYTES_MIN), 1);
         assert_eq!(ShardPlan::shards_max(130_000_000), 4);
         assert_eq!(ShardPlan::shards_max(0), 0);
         for (memory, shards) in [(crate::limits::MEMORY_BYTES_MIN, 1), (130_000_000, 4)] {
-            let plan = ShardPlan::new(memory, shards);
+            let plan = ShardPlan::new(memory, shards, false);
             assert!(plan.request_bytes_max() >= 8 << 20, "{plan:?}");
         }
     }
 
     #[test]
     fn the_parts_of_all_shards_stay_inside_the_limit() {
-        for shards in [1, 2, 16, 64] {
+        for (shards, has_mirrors) in [(1, false), (2, true), (16, false), (64, true)] {
             let limit = 4 << 30;
-            let plan = ShardPlan::new(limit, shards);
+            let plan = ShardPlan::new(limit, shards, has_mirrors);
             let sum = plan.requests_bytes
                 + plan.responses_bytes
                 + plan.append_buffers_bytes
@@ -254,7 +329,8 @@ mod tests {
                 + plan.groups_bytes
                 + plan.producers_bytes
                 + plan.mqtt_bytes
-                + plan.compaction_bytes;
+                + plan.compaction_bytes
+                + plan.mirror_bytes;
             assert!(sum * u64::from(shards) <= limit, "{shards}");
         }
     }

@@ -49,11 +49,13 @@ pub struct EngineFacts {
     pub open_files: u64,
     /// Connections of the process at most.
     pub connections_max: u64,
+    /// Whether mirrors have a part of the memory.
+    pub has_mirrors: bool,
 }
 
 /// The engine's sizes; intervals and the like are left as they are by default.
 pub fn engine_sizes(facts: &EngineFacts) -> Options {
-    let plan = ShardPlan::new(facts.memory_bytes, facts.shards);
+    let plan = ShardPlan::new(facts.memory_bytes, facts.shards, facts.has_mirrors);
     let id = u32::from(facts.shard);
     let base = if facts.memory_bytes <= SMALL_MEMORY_BYTES {
         Options::gateway(id)
@@ -123,6 +125,7 @@ mod tests {
         disk_bytes: 8 << 30,
         open_files: 1024,
         connections_max: 501,
+        has_mirrors: true,
     };
 
     #[test]
@@ -138,7 +141,10 @@ mod tests {
                 shards,
                 ..GATEWAY
             };
-            let (plan, options) = (ShardPlan::new(memory_bytes, shards), engine_sizes(&facts));
+            let (plan, options) = (
+                ShardPlan::new(memory_bytes, shards, facts.has_mirrors),
+                engine_sizes(&facts),
+            );
             let buffers = (10 + options.segment_writers as u64) * u64::from(options.commit_bytes);
             let held = options.append_buffer_bytes as u64 + buffers;
             let budget = plan.append_buffers_bytes + (4 << 20);

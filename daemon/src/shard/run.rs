@@ -124,7 +124,8 @@ async fn open(start: ShardStart) -> Result<Rc<Shard>, String> {
     })
     .map_err(|error| error.to_string())?;
     let shards = u16::try_from(start.process.mailboxes.len()).unwrap_or(u16::MAX);
-    let plan = ShardPlan::new(start.process_memory_bytes, shards);
+    let has_mirrors = !start.process.config.mirrors.is_empty();
+    let plan = ShardPlan::new(start.process_memory_bytes, shards, has_mirrors);
     let disk = FileDisk::new(
         start.data_directory,
         driver,

@@ -9,7 +9,7 @@ use kafka_lite::record_batch::{
 use super::{Mirror, SourceStart};
 use crate::batching::{self, Built};
 use crate::lane::{Lane, Phase, Reading, Verdict};
-use crate::limits::{IN_FLIGHT_BYTES_MAX, KEY_LANES_MAX, READ_BYTES_MAX, READS_MAX};
+use crate::limits::{KEY_LANES_MAX, READ_BYTES_MAX, READS_MAX};
 use crate::output::{Output, SourceKey};
 use crate::progress::{Intent, LaneKey, StateKey};
 use crate::tail::Tail;
@@ -62,6 +62,11 @@ impl Mirror {
             .filter_map(|(key, start)| Some((*key, lanes_of(start)?)))
             .collect();
         for (key, lanes) in placed {
+            let wanted = usize::try_from(lanes.min(KEY_LANES_MAX)).unwrap_or(1);
+            if self.lanes.len().saturating_add(wanted) > self.options.lanes_max {
+                // It stays, and is held, until lanes have gone.
+                continue;
+            }
             if let Some(start) = self.unplaced.remove(&key) {
                 self.add_lanes(now, key, &start, lanes.min(KEY_LANES_MAX));
             }
@@ -162,7 +167,7 @@ impl Mirror {
         if !self.has_connection(now, lane) {
             return;
         }
-        if !self.has_room(lane) {
+        if !self.has_room_for(lane) {
             self.crowded.insert(lane.key);
             return;
         }
@@ -205,15 +210,18 @@ impl Mirror {
         }
     }
 
-    fn has_room(&self, lane: &Lane) -> bool {
+    fn has_room_for(&self, lane: &Lane) -> bool {
         let is_first = lane.batches.iter().all(|batch| batch.bytes.is_none());
         let kept = self.kept_bytes() + lane.kept_bytes();
-        let limit = if is_first {
-            IN_FLIGHT_BYTES_MAX + (IN_FLIGHT_BYTES_MAX >> 2)
-        } else {
-            IN_FLIGHT_BYTES_MAX
+        let most = self.options.kept_bytes_max;
+        let limit = match is_first {
+            true => most,
+            false => most.saturating_mul(4).div_euclid(5),
         };
-        self.reads < READS_MAX && kept < limit
+        // Reads under way become batches, and so will this one.
+        let coming = (self.reads + 1).saturating_mul(self.options.batch_bytes);
+        let is_alone = kept == 0 && self.reads == 0;
+        self.reads < READS_MAX && (is_alone || kept.saturating_add(coming) <= limit)
     }
 
     /// A read ended.

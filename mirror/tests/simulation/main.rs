@@ -95,6 +95,45 @@ fn in_calm_weather_a_batch_is_sent_once() {
 }
 
 #[test]
+fn what_is_kept_stays_in_its_budget_whatever_the_lanes_and_the_link() {
+    for (mapping, kept_bytes_max) in [
+        (PartitionMapping::Sticky, 10_000),
+        (PartitionMapping::Key, 10_000),
+        // Less than one batch: they go one after the other.
+        (PartitionMapping::Sticky, 1_000),
+    ] {
+        let mut world = World::new(11, 12, STORM, |options| {
+            options.mapping = mapping;
+            options.compression = kafka_lite::record_batch::Compression::None;
+            options.batch_bytes = 3_000;
+            options.kept_bytes_max = kept_bytes_max;
+        });
+        for partition in 0..12 {
+            for _ in 0..10 {
+                world.append(partition, 40);
+            }
+        }
+        world.run_until(10_000);
+        world.finish(3_600_000);
+        let most = world.kept_bytes_most;
+        assert!(most > 0 && most <= kept_bytes_max.max(4_000), "{most}");
+    }
+}
+
+#[test]
+fn partitions_that_have_no_room_are_held_and_not_forwarded() {
+    let mut world = World::new(12, 3, Weather::default(), |options| options.lanes_max = 2);
+    assert!(!world.mirror.has_room());
+    for partition in 0..3 {
+        world.append(partition, 5);
+    }
+    world.run_until(5_000);
+    let seen = world.centre.seen(TOPIC);
+    let forwarded: BTreeSet<i32> = seen.iter().map(|one| one.partition).collect();
+    assert_eq!(forwarded, [0, 1].into());
+}
+
+#[test]
 fn an_idle_mirror_sends_nothing() {
     let mut world = World::new(1, 2, Weather::default(), |_| {});
     world.append(0, 10);

@@ -3,12 +3,11 @@
 //! The gateway's source log and its journal survive a crash; a write that was not acknowledged may
 //! or may not. Frames on a cut connection may still arrive at the centre, later.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_lite::primitive::Uuid;
-use kafka_lite::record_batch::{BatchBuilder, BatchOptions, Compression};
 use mirror::{
     ConnectionId, LaneKey, Mirror, Now, Options, Output, Progress, Site, SourceKey, SourceStart,
     StateKey,
@@ -16,6 +15,10 @@ use mirror::{
 
 use crate::centre::Centre;
 use crate::random::Random;
+
+mod judge;
+mod source;
+mod trouble;
 
 pub(crate) const TOPIC: &str = "sensors";
 /// 2026-11-24, ms.
@@ -108,6 +111,8 @@ pub(crate) struct World {
     pub(crate) appends_left: u64,
     timestamp_back_ms: i64,
     pub(crate) is_synchronised: bool,
+    /// The most bytes of batches that the mirror kept at once.
+    pub(crate) kept_bytes_most: usize,
 }
 
 impl World {
@@ -153,6 +158,7 @@ impl World {
             appends_left: 0,
             timestamp_back_ms: 0,
             is_synchronised: true,
+            kept_bytes_most: 0,
         };
         for partition in 0..partitions {
             world.sources.insert(
@@ -172,11 +178,6 @@ impl World {
             world.later(weather.crash_every_ms, Event::Crash);
         }
         world
-    }
-
-    /// Timestamps of new records lie so far in the past.
-    pub(crate) fn write_old(&mut self, back_ms: i64) {
-        self.timestamp_back_ms = back_ms;
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -231,63 +232,11 @@ impl World {
                 priority: u8::try_from(partition).expect("few") & 1,
                 progress,
             };
-            self.mirror.handle_source(&now, Self::key(partition), start);
+            if self.mirror.has_room() {
+                self.mirror.handle_source(&now, Self::key(partition), start);
+            }
             self.carry_out();
         }
-    }
-
-    /// Appends a batch of `count` records to a partition of the gateway.
-    pub(crate) fn append(&mut self, partition: i32, count: u64) {
-        let source = self.sources.get_mut(&partition).expect("a partition");
-        let codec = Compression::ALL[usize::try_from(self.random.below(5)).expect("small")];
-        let mut builder = BatchBuilder::new(BatchOptions {
-            base_offset: source.end,
-            compression: codec,
-            ..BatchOptions::default()
-        });
-        let timestamp =
-            WALL_START_MS + i64::try_from(self.now_ms).expect("short") - self.timestamp_back_ms;
-        for _ in 0..count {
-            let mut value = self.next_value.to_be_bytes().to_vec();
-            self.next_value += 1;
-            value.resize(
-                usize::try_from(self.random.between(8, 300)).expect("small"),
-                0x55,
-            );
-            let key = self.random.below(50).to_be_bytes();
-            builder
-                .append(timestamp, Some(&key), Some(&value), &[])
-                .expect("room");
-        }
-        let bytes: Bytes = builder.finish().expect("a batch").into();
-        let end = source.end + i64::try_from(count).expect("few");
-        source.batches.push((source.end, end, bytes));
-        source.end = end;
-        self.tell_moved(partition);
-    }
-
-    /// Retention takes what stands before an offset.
-    pub(crate) fn trim(&mut self, partition: i32, start: i64) {
-        let source = self.sources.get_mut(&partition).expect("a partition");
-        source.start = start.max(source.start);
-        source.batches.retain(|(_, end, _)| *end > start);
-        self.tell_moved(partition);
-    }
-
-    fn tell_moved(&mut self, partition: i32) {
-        let (start, end) = (self.sources[&partition].start, self.sources[&partition].end);
-        let now = self.now();
-        self.mirror
-            .handle_source_moved(&now, Self::key(partition), start, end);
-        self.carry_out();
-    }
-
-    /// The wall and the link are sound from here on.
-    pub(crate) fn calm(&mut self) {
-        self.weather.cut_every_ms = 0;
-        self.weather.crash_every_ms = 0;
-        self.centre.faults = crate::centre::Faults::default();
-        self.link_down_until = self.now_ms;
     }
 
     fn carry_out(&mut self) {
@@ -407,6 +356,7 @@ impl World {
                 self.mirror.handle_timeout(&now);
             }
             self.carry_out();
+            self.kept_bytes_most = self.kept_bytes_most.max(self.mirror.kept_bytes());
         }
     }
 
@@ -482,181 +432,5 @@ impl World {
             | Event::DeadLetter { .. }
             | Event::Read { .. } => {}
         }
-    }
-
-    /// The rest of a connection's frames to the centre is lost.
-    fn drop_rest(&mut self, life: u64, connection: ConnectionId) {
-        let way = (life, connection);
-        self.events.retain(|_, event| match event {
-            Event::Arrive {
-                life, connection, ..
-            } => (*life, *connection) != way,
-            Event::Answer { .. }
-            | Event::Connected { .. }
-            | Event::Lost { .. }
-            | Event::Written { .. }
-            | Event::DeadLetter { .. }
-            | Event::Read { .. }
-            | Event::Append
-            | Event::Cut
-            | Event::Crash => true,
-        });
-    }
-
-    pub(crate) fn start_appends(&mut self, count: u64) {
-        self.appends_left = count;
-        self.later(1, Event::Append);
-    }
-
-    fn append_some(&mut self) {
-        if self.appends_left == 0 {
-            return;
-        }
-        self.appends_left -= 1;
-        let partitions = u64::try_from(self.sources.len()).expect("few");
-        let partition = i32::try_from(self.random.below(partitions)).expect("few");
-        let count = self.random.between(1, 40);
-        self.append(partition, count);
-        let pause = self.random.between(1, 60);
-        self.later(pause, Event::Append);
-    }
-
-    pub(crate) fn cut(&mut self) {
-        if self.weather.cut_every_ms == 0 {
-            return;
-        }
-        self.cuts += 1;
-        if self.random.below(1000) < self.centre.faults.forget_at_cut {
-            // It takes longer than the last packets of the cut connections.
-            self.events
-                .retain(|_, event| !matches!(event, Event::Arrive { .. }));
-            self.centre.forget_producers();
-        }
-        let open = std::mem::take(&mut self.open);
-        for connection in open {
-            let delay = self.random.between(0, 50);
-            let life = self.life;
-            self.later(delay, Event::Lost { life, connection });
-        }
-        self.link_down_until = self.now_ms + self.random.below(self.weather.outage_ms.max(1));
-        let pause = self.random.between(1, 2 * self.weather.cut_every_ms);
-        self.later(pause, Event::Cut);
-    }
-
-    pub(crate) fn crash(&mut self) {
-        if self.weather.crash_every_ms == 0 {
-            return;
-        }
-        let pause = self.random.between(1, 2 * self.weather.crash_every_ms);
-        self.later(pause, Event::Crash);
-        self.restart();
-    }
-
-    /// Kills the gateway and starts it again; of the writes under way a first part is durable.
-    pub(crate) fn restart(&mut self) {
-        self.crashes += 1;
-        // The next process connects when the last packets of this one have arrived.
-        self.link_down_until = self
-            .link_down_until
-            .max(self.now_ms + self.weather.latency_ms + 1);
-        let mut pending = VecDeque::new();
-        let keys: Vec<(u64, u64)> = self.events.keys().copied().collect();
-        for key in keys {
-            if matches!(self.events.get(&key), Some(Event::Written { .. }))
-                && let Some(event) = self.events.remove(&key)
-            {
-                pending.push_back(event);
-            }
-        }
-        let survive = self
-            .random
-            .below(u64::try_from(pending.len()).expect("few") + 1);
-        for event in pending
-            .into_iter()
-            .take(usize::try_from(survive).expect("few"))
-        {
-            if let Event::Written { key, value, .. } = event {
-                self.journal.insert(key, value);
-            }
-        }
-        self.start_mirror();
-    }
-
-    /// Whether everything is acknowledged.
-    pub(crate) fn is_caught_up(&self) -> bool {
-        let lanes = self.mirror.status().lanes;
-        !lanes.is_empty() && lanes.iter().all(|lane| lane.cursor == lane.high_watermark)
-    }
-
-    /// Runs in calm weather until everything is acknowledged.
-    pub(crate) fn finish(&mut self, limit_ms: u64) {
-        self.calm();
-        let deadline = self.now_ms + limit_ms;
-        while !(self.appends_left == 0 && self.is_caught_up()) {
-            assert!(
-                self.now_ms < deadline,
-                "not caught up: {:#?}",
-                self.mirror.status()
-            );
-            self.run_until(self.now_ms + 500);
-        }
-    }
-
-    /// Every record once, per source partition in order; returns how many there are.
-    pub(crate) fn judge(&self, missing: &BTreeSet<u64>) -> usize {
-        let seen = self.centre.seen(TOPIC);
-        let mut count = 0;
-        for (partition, source) in &self.sources {
-            let of_partition = seen.iter().filter(|one| one.partition == *partition);
-            let offsets: Vec<i64> = of_partition.clone().map(|one| one.offset).collect();
-            let expected: Vec<i64> = (0..source.end)
-                .filter(|offset| {
-                    let value = self.value_at(*partition, *offset);
-                    value.is_none_or(|value| !missing.contains(&value))
-                })
-                .collect();
-            if offsets != expected {
-                let place = offsets
-                    .iter()
-                    .zip(&expected)
-                    .position(|(left, right)| left != right);
-                let place = place.unwrap_or_else(|| offsets.len().min(expected.len()));
-                let near = |all: &[i64]| {
-                    all.iter()
-                        .skip(place.saturating_sub(2))
-                        .take(6)
-                        .copied()
-                        .collect::<Vec<_>>()
-                };
-                panic!(
-                    "partition {partition}: {} of {} records, {:?} where {:?} belong",
-                    offsets.len(),
-                    expected.len(),
-                    near(&offsets),
-                    near(&expected)
-                );
-            }
-            for one in of_partition {
-                assert_eq!(Some(one.value), self.value_at(*partition, one.offset));
-            }
-            count += offsets.len();
-        }
-        count
-    }
-
-    pub(crate) fn value_at(&self, partition: i32, offset: i64) -> Option<u64> {
-        let batches = &self.sources[&partition].batches;
-        let (_, _, bytes) = batches
-            .iter()
-            .find(|(base, end, _)| (*base..*end).contains(&offset))?;
-        let view = kafka_lite::record_batch::BatchView::new(bytes).expect("a batch");
-        let mut scratch = Vec::new();
-        let limits = kafka_lite::record_batch::DecompressLimits::default();
-        let mut records = view.records(&limits, &mut scratch).expect("records");
-        let record = records.find(|record| record.as_ref().expect("a record").offset == offset)?;
-        let value = record.expect("a record").value.expect("a value");
-        Some(u64::from_be_bytes(
-            *value.first_chunk::<8>().expect("8 bytes"),
-        ))
     }
 }
