@@ -118,6 +118,7 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
         ..
     } = prepared;
     announce(&config, kafka_address, &listeners, driver, &sizes);
+    system_memory::give_back_code();
     runtime.block_on(serve(control, kafka, listeners, &signals, &process.failure))?;
     runtime
         .block_on(async { data.mark_clean() })

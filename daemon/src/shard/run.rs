@@ -188,6 +188,7 @@ async fn sweep_idle_connections(shard: Rc<Shard>) {
         }
         if !busy && (free_kept_frames() | storage::free_kept_buffers()) {
             memory::give_back_freed_memory();
+            memory::give_back_code();
         }
     }
 }
