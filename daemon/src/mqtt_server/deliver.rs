@@ -198,15 +198,18 @@ pub(super) async fn subscribe(
     if !open::save_now(shard, connection).await {
         return connection.end(shard, ReasonCode::QuotaExceeded);
     }
+    // Looked up before SUBACK leaves: what is published behind it comes once, and not as retained.
+    let mut found = Vec::new();
+    for filter in retained_filters {
+        found.extend(retained::find(shard, filter).await);
+    }
     connection
         .core
         .borrow_mut()
         .handle_subscribed(subscribe.packet_id, &reasons);
     connection.flush(shard);
-    for filter in retained_filters {
-        for message in retained::find(shard, Arc::clone(&filter)).await {
-            deliver_retained(shard, connection, &deliveries, &message).await;
-        }
+    for message in found {
+        deliver_retained(shard, connection, &deliveries, &message).await;
     }
 }
 

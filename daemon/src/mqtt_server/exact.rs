@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use mqtt::inbound::PublishToken;
 use mqtt::reason::ReasonCode;
-use mqtt::record::{DELIVERY, StoredMessage};
+use mqtt::record::DELIVERY;
 use mqtt::session::Intent;
 
 use super::append::Place;
@@ -18,6 +18,7 @@ use super::fetch::end_offset;
 use super::publish::{OwnRecord, append_alone};
 use super::registry::owner_of;
 use super::retained;
+use super::retaining::Retaining;
 use super::sessions::{self, name_of};
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
@@ -28,7 +29,7 @@ pub(super) struct ExactPublish {
     pub(super) packet_id: u16,
     pub(super) place: Place,
     pub(super) record: OwnRecord,
-    pub(super) retained: Option<StoredMessage>,
+    pub(super) retained: Option<Retaining>,
     pub(super) memory: Reservation,
 }
 

@@ -23,6 +23,7 @@ mod publish;
 mod reader;
 mod registry;
 pub(crate) mod retained;
+mod retaining;
 mod sender;
 pub(crate) mod sessions;
 mod timers;
@@ -63,6 +64,7 @@ pub(crate) struct MqttService {
     ready_topics: RefCell<BTreeSet<TopicId>>,
     sessions: Sessions,
     retained: Retained,
+    retaining: Rc<retaining::UnderWay>,
     /// Last wills that wait for their delay, each with its number.
     delayed_wills: RefCell<BTreeMap<Arc<str>, (u64, Message)>>,
     next_will: Cell<u64>,
@@ -87,6 +89,7 @@ impl MqttService {
             ready_topics: RefCell::default(),
             sessions: Sessions::default(),
             retained: Retained::default(),
+            retaining: Rc::default(),
             delayed_wills: RefCell::default(),
             next_will: Cell::new(0),
             timers: Timers::default(),

@@ -25,6 +25,7 @@ use super::append::{Place, append};
 use super::connection::MqttConnection;
 use super::exact::{self, ExactPublish};
 use super::retained;
+use super::retaining::Retaining;
 use super::topics::{self, Found};
 use crate::limits::{MQTT_BATCH_BYTES_MAX, MQTT_MESSAGE_OVERHEAD_BYTES};
 use crate::partition::{AppendFault, AppendResult};
@@ -51,14 +52,14 @@ struct Group {
     place: Place,
     builder: BatchBuilder,
     tokens: Vec<PublishToken>,
-    retained: Vec<StoredMessage>,
+    retained: Vec<Retaining>,
     memory: Vec<Reservation>,
 }
 
 /// What a message takes with it beside its record.
 struct Ready {
     token: Option<PublishToken>,
-    retained: Option<StoredMessage>,
+    retained: Option<Retaining>,
     memory: Reservation,
 }
 
@@ -114,11 +115,7 @@ impl PublishBatch {
         };
         service.metrics.count_publish(message.qos, target.rule);
         let record = OwnRecord::new(shard, place, message, &target, &client_id);
-        let retained = message.retain.then(|| StoredMessage {
-            message: message.clone(),
-            client_id: Some(Arc::clone(&client_id)),
-            timestamp_ms: self.now_ms,
-        });
+        let retained = retaining(shard, message, &client_id);
         match (*token, *exactly_once_id) {
             (Some(token), Some(packet_id)) if connection.expiry_seconds.get() > 0 => {
                 let publish = ExactPublish {
@@ -270,7 +267,7 @@ fn send_group(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, group: Group) 
 }
 
 /// Retains messages that are in the log already.
-async fn retain_all(shard: &Rc<Shard>, messages: Vec<StoredMessage>) -> ReasonCode {
+async fn retain_all(shard: &Rc<Shard>, messages: Vec<Retaining>) -> ReasonCode {
     let mut outcome = ReasonCode::Success;
     for message in messages {
         if retained::retain(shard, message).await.is_err() {
@@ -307,16 +304,22 @@ pub(super) async fn publish_alone(
     };
     service.metrics.count_publish(message.qos, target.rule);
     let record = OwnRecord::new(shard, place, message, &target, client_id);
+    let retained = retaining(shard, message, client_id);
     let outcome = append_alone(shard, place, &record).await;
-    if !message.retain || outcome.is_error() {
+    if outcome.is_error() {
         return outcome;
     }
-    let stored = StoredMessage {
+    retain_all(shard, retained.into_iter().collect()).await
+}
+
+/// Announces a message that is to be retained.
+fn retaining(shard: &Shard, message: &Message, client_id: &Arc<str>) -> Option<Retaining> {
+    let stored = || StoredMessage {
         message: message.clone(),
         client_id: Some(Arc::clone(client_id)),
         timestamp_ms: shard.wall_clock_ms(),
     };
-    retain_all(shard, vec![stored]).await
+    message.retain.then(|| Retaining::begin(shard, stored()))
 }
 
 /// Appends one record and returns when it is committed, or refused.

@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::append::{Place, append};
 use super::fetch::{fetch, for_each_record};
+use super::retaining::{self, Retaining};
 use super::sessions::ensure_topic;
 use crate::controller;
 use crate::limits::{MQTT_MESSAGE_OVERHEAD_BYTES, MQTT_RETAINED_BYTES_MAX};
@@ -114,7 +115,8 @@ pub(crate) async fn load(shard: Rc<Shard>, partition: Rc<Partition>) {
 
 /// Retains a message, or deletes what its topic retains when its payload is empty; returns when
 /// that is committed.
-pub(super) async fn retain(shard: &Rc<Shard>, message: StoredMessage) -> Result<(), ErrorCode> {
+pub(super) async fn retain(shard: &Rc<Shard>, retaining: Retaining) -> Result<(), ErrorCode> {
+    let message = retaining.message.clone();
     if place(shard).is_none() {
         if message.message.payload.is_empty() {
             return Ok(());
@@ -166,8 +168,10 @@ fn append_here(
     Ok(())
 }
 
-/// The retained messages that a filter matches.
+/// The retained messages that a filter matches, those included whose publish subscribers saw
+/// before this was called.
 pub(super) async fn find(shard: &Rc<Shard>, filter: Arc<str>) -> Vec<StoredMessage> {
+    retaining::wait_until_settled(shard, &filter).await;
     let Some(place) = place(shard) else {
         return Vec::new();
     };

@@ -106,6 +106,23 @@ def test_what_is_retained_comes_first_and_an_empty_payload_deletes_it(port):
         one.disconnect()
 
 
+def test_whoever_subscribes_behind_a_delivery_gets_what_is_retained(port):
+    """A retained message is in two logs: between the two commits nobody may miss it."""
+    watcher, publisher = Client(port, fresh("w")), Client(port, fresh("p"))
+    for number in range(1, 51):
+        topic = fresh("gap")
+        late = Client(port, fresh("l"))
+        watcher.subscribe(number, (topic, 1))
+        publisher.publish(topic, "kept", 1, number, retain=True)
+        assert watcher.message()[:2] == (topic, b"kept")
+        late.subscribe(1, (topic, 1))
+        assert late.message(timeout=5)[:2] == (topic, b"kept"), number
+        publisher.expect(PUBACK, number)
+        late.disconnect()
+    watcher.disconnect()
+    publisher.disconnect()
+
+
 def test_a_last_will_follows_a_lost_connection_and_not_a_disconnect(port):
     topic = fresh("will")
     watcher = Client(port, fresh("w"))
