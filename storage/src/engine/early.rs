@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::disk::{Clock, Disk};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::limits;
 use crate::notify::Changes;
 use crate::options::LogConfig;
@@ -39,7 +39,7 @@ impl Early {
     }
 }
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     /// A log has an append that is acknowledged before its flush.
     pub(crate) fn note_early(&self, slot: u32, config: &LogConfig) {
         let interval = config.flush_interval.min(limits::UNFLUSHED_TIME_MAX);

@@ -10,7 +10,7 @@ mod early;
 mod recovery;
 mod redistribute;
 pub(crate) mod replay;
-mod shared;
+mod state;
 mod stats;
 mod tails;
 #[cfg(test)]
@@ -24,7 +24,7 @@ use std::rc::Rc;
 
 use kafka_lite::producer::ProducerTable;
 pub use redistribute::prepare_shards;
-pub(crate) use shared::Shared;
+pub(crate) use state::EngineState;
 pub use stats::EngineStats;
 
 use crate::disk::{Clock, Disk, DiskError};
@@ -84,7 +84,7 @@ pub struct Opened<D: Disk, C: Clock> {
 
 /// The log engine of one shard; clones share it.
 pub struct Engine<D: Disk, C: Clock> {
-    pub(crate) shared: Rc<Shared<D, C>>,
+    pub(crate) shared: Rc<EngineState<D, C>>,
 }
 
 impl<D: Disk, C: Clock> Clone for Engine<D, C> {

@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, checkpoint_path};
 use crate::disk::{Clock, Disk};
 use crate::engine::replay::{Candidate, Replay, ReplayedLog};
 use crate::engine::tails::{FoundSegments, recover_segments};
-use crate::engine::{RecoveredLog, Shared};
+use crate::engine::{EngineState, RecoveredLog};
 use crate::error::Corrupt;
 use crate::errors::{AppendError, OpenError};
 use crate::events::LogEvents;
@@ -34,7 +34,7 @@ use crate::partition::state::{Log, LogState};
 
 /// An engine without its workers.
 pub(crate) struct Recovered<D: Disk, C: Clock> {
-    pub(crate) shared: Rc<Shared<D, C>>,
+    pub(crate) shared: Rc<EngineState<D, C>>,
     pub(crate) logs: Vec<RecoveredLog>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn recover<D: Disk, C: Clock>(
         check_complete(&scanned, &directory)?;
     }
     let journal = open_journal(&disk, clock.clone(), &options, start.number, scanned).await?;
-    let shared = Rc::new(Shared::new(disk, clock, options, events, journal));
+    let shared = Rc::new(EngineState::new(disk, clock, options, events, journal));
     shared.replay_from.set(start.number);
     let logs = build_logs(&shared, replay).await?;
     Ok(Recovered { shared, logs })
@@ -179,7 +179,7 @@ async fn open_journal<D: Disk, C: Clock>(
 }
 
 async fn build_logs<D: Disk, C: Clock>(
-    shared: &Rc<Shared<D, C>>,
+    shared: &Rc<EngineState<D, C>>,
     replay: Replay,
 ) -> Result<Vec<RecoveredLog>, OpenError> {
     shared.next_slot.set(replay.next_slot);
@@ -214,7 +214,7 @@ async fn build_logs<D: Disk, C: Clock>(
 }
 
 fn build_log<D: Disk, C: Clock>(
-    shared: &Rc<Shared<D, C>>,
+    shared: &Rc<EngineState<D, C>>,
     mut replayed: ReplayedLog,
     mut found: FoundSegments<D>,
 ) -> RecoveredLog {
@@ -271,7 +271,7 @@ fn build_log<D: Disk, C: Clock>(
 /// Starts with the producers of the checkpoint; a snapshot that does not decode is damage, since an
 /// empty table would take duplicates.
 fn replay_producers<D: Disk, C: Clock>(
-    shared: &Shared<D, C>,
+    shared: &EngineState<D, C>,
     replayed: &ReplayedLog,
 ) -> Result<ProducerReplay, OpenError> {
     let options = shared.options.producer_options();
@@ -342,7 +342,7 @@ fn cut_side_entries<D: Disk>(state: &mut LogState<D>) {
 }
 
 /// What recovery gives up is given up for good: the journal says so before anything new.
-fn record_cut<D: Disk, C: Clock>(shared: &Shared<D, C>, slot: u32, state: &LogState<D>) {
+fn record_cut<D: Disk, C: Clock>(shared: &EngineState<D, C>, slot: u32, state: &LogState<D>) {
     let from_index = state.next_index();
     let cut = JournalEntry::Truncate {
         from_index,

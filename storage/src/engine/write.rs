@@ -13,7 +13,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::disk::{Clock, Disk, DiskError};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::limits;
@@ -31,7 +31,7 @@ enum Step {
     Write { pieces: Vec<Bytes>, end_offset: i64 },
 }
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     /// Writes the log's batches up to its goal.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::checkpoint::{Checkpoint, LogCheckpoint};
 use crate::disk::{Clock, Disk, DiskError};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::journal::format::JournalEntry;
 use crate::limits;
 use crate::notify::run_all;
@@ -22,7 +22,7 @@ use crate::segment::Durability;
 /// Logs that a stop writes between two looks at the clock.
 const FINISH_LOGS: usize = 128;
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     /// Runs write-back until the engine stops.
     pub(crate) async fn run_write_back(&self) {
         loop {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kafka_lite::record_batch::BatchHeader;
 
 use crate::disk::{Clock, Disk};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::errors::AppendError;
 use crate::journal::Release;
 use crate::journal::format::JournalEntry;
@@ -56,7 +56,7 @@ pub struct AppendedEntry {
 
 /// The log of one partition; clones share it.
 pub struct PartitionLog<D: Disk, C: Clock> {
-    pub(crate) shared: Rc<Shared<D, C>>,
+    pub(crate) shared: Rc<EngineState<D, C>>,
     pub(crate) log: Rc<Log<D>>,
 }
 

@@ -20,7 +20,7 @@ use kafka_lite::producer::{
 use kafka_lite::record_batch::{BatchHeader, TimestampType};
 
 use crate::disk::{Clock, Disk};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::options::Options;
 use crate::partition::PartitionLog;
 use crate::partition::state::{Log, LogState};
@@ -144,7 +144,7 @@ impl ProducerReplay {
     }
 }
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     fn producer_now_ms(&self) -> i64 {
         self.producers.now_ms(self.clock.now())
     }

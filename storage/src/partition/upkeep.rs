@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::disk::{Clock, Disk};
-use crate::engine::Shared;
+use crate::engine::EngineState;
 use crate::errors::ChangeError;
 use crate::partition::PartitionLog;
 use crate::partition::state::Log;
@@ -94,7 +94,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
     }
 }
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     /// Whether something was written to the log's files since they were last settled.
     pub(crate) fn is_unsettled(&self, log: &Log<D>) -> bool {
         let state = log.state.borrow();

@@ -1,4 +1,4 @@
-//! What the handles and workers of one engine share.
+//! The state of one engine: what its handles and workers share.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,8 +21,8 @@ use crate::partition::state::{Log, LogState};
 use crate::read_points::ReadPoints;
 use crate::segment::SegmentStore;
 
-/// State of an engine.
-pub(crate) struct Shared<D: Disk, C: Clock> {
+/// What one engine holds: logs, journal, segments, caches and how much of each is in use.
+pub(crate) struct EngineState<D: Disk, C: Clock> {
     pub(crate) disk: D,
     pub(crate) options: Options,
     pub(crate) events: Rc<dyn LogEvents>,
@@ -64,7 +64,7 @@ pub(crate) struct Shared<D: Disk, C: Clock> {
     stopped: Cell<bool>,
 }
 
-impl<D: Disk, C: Clock> Shared<D, C> {
+impl<D: Disk, C: Clock> EngineState<D, C> {
     pub(crate) fn new(
         disk: D,
         clock: C,
@@ -312,7 +312,7 @@ impl<D: Disk, C: Clock> Shared<D, C> {
     }
 }
 
-impl<D: Disk, C: Clock> CommitSink for Shared<D, C> {
+impl<D: Disk, C: Clock> CommitSink for EngineState<D, C> {
     fn handle_released(&self, releases: &[Release]) {
         for release in releases {
             self.release(*release);
