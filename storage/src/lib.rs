@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aligned_buffer;
-mod buffer_pool;
+pub mod buffer_pool;
 pub mod cache;
 mod checkpoint;
 pub mod compaction;
@@ -25,6 +25,7 @@ mod notify;
 mod options;
 pub mod partition;
 mod permits;
+mod read_buffers;
 mod read_points;
 pub mod retention;
 pub mod scrub;
@@ -33,7 +34,6 @@ mod side_table;
 #[cfg(test)]
 mod testing;
 
-pub use buffer_pool::free_kept_buffers;
 pub use disk::DiskError;
 pub use engine::{Engine, EngineStats, Opened, RecoveredLog, Worker, prepare_shards};
 pub use errors::{AppendError, ChangeError, OpenError, ReadError};
@@ -42,4 +42,5 @@ pub use journal::JournalStats;
 pub use log_key::LogKey;
 pub use options::{LogConfig, Options};
 pub use partition::{AppendedEntry, CompactionRequest, Entry, PartitionLog, SegmentFacts};
+pub use read_buffers::free_kept_buffers;
 pub use side_table::{SideEntry, SideKind, SideTable};

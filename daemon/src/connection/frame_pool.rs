@@ -1,99 +1,57 @@
 //! Buffers for frames that do not fit a connection's read buffer.
 //!
-//! What it is        per thread a few freed buffers, kept for the next large frame: a fresh
-//!                   megabyte costs 256 page faults, as much as copying it.
+//! What it is        storage's pool of kept buffers over plain memory, since sockets need no
+//!                   alignment.
 //! What it is not    a limit: memory is reserved from the requests budget before a buffer is taken.
-//! Invariants        1. kept buffers together hold at most [`FRAME_POOL_BYTES_MAX`] per thread.
-//!                   2. a frame that another shard drops enriches that shard's pool: no lock, no
-//!                      message.
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use bytes::Bytes;
+use storage::buffer_pool::{self, BufferPool, PoolKind};
 
 use crate::limits::FRAME_POOL_BYTES_MAX;
 
-/// Smallest buffer that is worth keeping, in bytes.
-const KEPT_BYTES_MIN: usize = 64 * 1024;
-
-#[derive(Default)]
-struct Pool {
-    buffers: Vec<Vec<u8>>,
-    bytes: usize,
-}
+/// Buffers of frames.
+#[derive(Debug)]
+struct Frames;
 
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
+    static POOL: RefCell<BufferPool<Frames>> = RefCell::default();
 }
 
-/// A frame's memory; goes back to the pool of the thread that drops it.
-#[derive(Debug)]
-struct PooledFrame {
-    buffer: Vec<u8>,
+impl PoolKind for Frames {
+    type Memory = Vec<u8>;
+    const KEPT_BYTES_MIN: usize = 64 * 1024;
+    const KEPT_BYTES_MAX: usize = FRAME_POOL_BYTES_MAX;
+
+    fn pool() -> &'static LocalKey<RefCell<BufferPool<Self>>> {
+        &POOL
+    }
+
+    /// Powers of two, so that they fit the next frame.
+    fn fresh_bytes(capacity_bytes: usize) -> usize {
+        capacity_bytes.next_power_of_two()
+    }
+
+    fn largest_bytes(capacity_bytes: usize) -> usize {
+        Self::fresh_bytes(capacity_bytes)
+    }
 }
 
 /// An empty buffer with at least this capacity.
 pub(super) fn take(capacity: usize) -> Vec<u8> {
-    let kept = POOL.with_borrow_mut(|pool| pool.take(capacity));
-    kept.unwrap_or_else(|| Vec::with_capacity(size_class(capacity)))
+    buffer_pool::take::<Frames>(capacity)
 }
 
 /// Makes a shared frame of a filled buffer.
 pub(super) fn freeze(buffer: Vec<u8>) -> Bytes {
-    Bytes::from_owner(PooledFrame { buffer })
+    buffer_pool::freeze::<Frames>(buffer)
 }
 
 /// Frees the frame buffers that this thread keeps; whether there were any.
 pub fn free_kept_frames() -> bool {
-    let pool = POOL.take();
-    pool.bytes > 0
-}
-
-/// Small buffers are made to measure; large ones are powers of two, so that they fit the next
-/// frame.
-fn size_class(capacity: usize) -> usize {
-    if capacity < KEPT_BYTES_MIN {
-        return capacity;
-    }
-    capacity.next_power_of_two()
-}
-
-impl Pool {
-    fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
-        let class = size_class(capacity);
-        let place = self
-            .buffers
-            .iter()
-            .position(|buffer| buffer.capacity() >= capacity && buffer.capacity() <= class)?;
-        let buffer = self.buffers.swap_remove(place);
-        self.bytes -= buffer.capacity();
-        Some(buffer)
-    }
-
-    fn keep(&mut self, mut buffer: Vec<u8>) {
-        let bytes = buffer.capacity();
-        if bytes < KEPT_BYTES_MIN || self.bytes + bytes > FRAME_POOL_BYTES_MAX {
-            return;
-        }
-        buffer.clear();
-        self.bytes += bytes;
-        self.buffers.push(buffer);
-    }
-}
-
-impl AsRef<[u8]> for PooledFrame {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer
-    }
-}
-
-impl Drop for PooledFrame {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        // At the end of a thread there is no pool any more; then the buffer is freed.
-        let _gone: Result<(), std::thread::AccessError> =
-            POOL.try_with(|pool| pool.borrow_mut().keep(buffer));
-    }
+    buffer_pool::free_kept::<Frames>()
 }
 
 #[cfg(test)]
@@ -101,7 +59,7 @@ mod tests {
     use super::{FRAME_POOL_BYTES_MAX, POOL, free_kept_frames, freeze, take};
 
     fn kept_bytes() -> usize {
-        POOL.with_borrow(|pool| pool.bytes)
+        POOL.with_borrow(|pool| pool.kept_bytes())
     }
 
     #[test]

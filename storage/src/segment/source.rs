@@ -14,6 +14,7 @@ use crate::aligned_buffer::AlignedBuffer;
 use crate::buffer_pool;
 use crate::disk::{Disk, DiskError};
 use crate::error::Corrupt;
+use crate::read_buffers::ReadBuffers;
 use crate::segment::error::SegmentError;
 use crate::segment::path::{FileKind, file_path};
 
@@ -61,7 +62,7 @@ impl<D: Disk> Source<D> {
         let aligned_start = u64::from(start) & !(block - 1);
         let aligned_end = u64::from(end).next_multiple_of(block);
         let length = u32::try_from(aligned_end - aligned_start).unwrap_or(u32::MAX);
-        let buffer = buffer_pool::take(length as usize);
+        let buffer = buffer_pool::take::<ReadBuffers>(length as usize);
         let (result, buffer) = self
             .disk
             .read(&self.file, aligned_start, buffer, length)
@@ -76,7 +77,7 @@ impl<D: Disk> Source<D> {
         }
         let from = usize::try_from(u64::from(start) - aligned_start).unwrap_or(0);
         let to = from + (end.saturating_sub(start)) as usize;
-        Ok(buffer_pool::freeze(buffer).slice(from..to))
+        Ok(buffer_pool::freeze::<ReadBuffers>(buffer).slice(from..to))
     }
 
     /// A window of `capacity_bytes` that slides over the file.
