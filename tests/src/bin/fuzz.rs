@@ -3,7 +3,10 @@
 //! ```text
 //! cargo run -p tests --bin fuzz -- --target NAME|all [--seconds N] [--seed N]
 //! cargo run -p tests --bin fuzz -- --target NAME --input FILE
+//! cargo run -p tests --bin fuzz -- --target NAME --write-corpus DIRECTORY
 //! ```
+//!
+//! `--write-corpus` is for libFuzzer, which starts from files.
 //!
 //! The first failing input stands in `fuzz-failure-NAME` in the temporary directory when the
 //! process
@@ -12,6 +15,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +34,7 @@ struct Arguments {
     seconds: u64,
     seed: u64,
     input: Option<String>,
+    corpus_directory: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -42,16 +47,20 @@ fn main() -> ExitCode {
     };
     report_panics();
     for target in &arguments.targets {
-        if let Some(path) = &arguments.input {
-            match fs::read(path) {
-                Ok(bytes) => run(target, &bytes),
-                Err(error) => {
-                    say(&format!("{path}: {error}"));
-                    return ExitCode::from(2);
-                }
+        let done = match (&arguments.input, &arguments.corpus_directory) {
+            (Some(path), _) => fs::read(path)
+                .map(|bytes| run(target, &bytes))
+                .map_err(|error| format!("{path}: {error}")),
+            (None, Some(directory)) => write_corpus(target, Path::new(directory))
+                .map_err(|error| format!("{directory}: {error}")),
+            (None, None) => {
+                fuzz(target, &arguments);
+                Ok(())
             }
-        } else {
-            fuzz(target, &arguments);
+        };
+        if let Err(complaint) = done {
+            say(&complaint);
+            return ExitCode::from(2);
         }
     }
     say(&format!("{} passed, 0 failed", arguments.targets.len()));
@@ -79,6 +88,20 @@ fn fuzz(target: &Target, arguments: &Arguments) {
     say(&format!(
         "{name}: {runs} inputs from a corpus of {entries}, seed {seed}, slowest {slowest:?}"
     ));
+}
+
+/// One file for each input of the corpus.
+fn write_corpus(target: &Target, directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let corpus = (target.corpus)();
+    for (number, input) in corpus.iter().enumerate() {
+        fs::write(directory.join(format!("{number:04}")), input)?;
+    }
+    let (name, entries, longest) = (target.name, corpus.len(), target.input_bytes_max);
+    say(&format!(
+        "{name}: {entries} inputs, to grow to at most {longest} bytes"
+    ));
+    Ok(())
 }
 
 fn run(target: &Target, input: &[u8]) {
@@ -115,6 +138,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         seconds: 20,
         seed: u64::from(clock.subsec_nanos()),
         input: None,
+        corpus_directory: None,
     };
     while let Some(word) = words.next() {
         let value = words
@@ -133,6 +157,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seconds" => arguments.seconds = number()?,
             "--seed" => arguments.seed = number()?,
             "--input" => arguments.input = Some(value),
+            "--write-corpus" => arguments.corpus_directory = Some(value),
             other => return Err(format!("nobody understands {other}")),
         }
     }
