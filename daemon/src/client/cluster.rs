@@ -73,6 +73,8 @@ pub struct Cluster {
     brokers: Vec<Broker>,
     controller: Option<i32>,
     cluster_id: Option<String>,
+    /// Every broker is reached here, whatever it advertises.
+    through: Option<Address>,
 }
 
 impl Cluster {
@@ -88,7 +90,19 @@ impl Cluster {
             brokers: Vec::new(),
             controller: None,
             cluster_id: None,
+            through: None,
         })
+    }
+
+    /// Connects to a cluster of one broker that is reached here and nowhere else, whatever it
+    /// advertises: behind a relay or an address translation.
+    ///
+    /// # Errors
+    /// Of the connection.
+    pub fn connect_through(address: &Address) -> Result<Self, ClientError> {
+        let mut cluster = Self::connect(std::slice::from_ref(address))?;
+        cluster.through = Some(address.clone());
+        Ok(cluster)
     }
 
     /// Asks for topics, all if `names` is `None`; refreshes what is known of the brokers.
@@ -307,7 +321,10 @@ impl Cluster {
         for broker in &response.brokers {
             self.brokers.push(Broker {
                 id: broker.node_id,
-                address: address_of(&broker.host, broker.port)?,
+                address: match &self.through {
+                    Some(address) => address.clone(),
+                    None => address_of(&broker.host, broker.port)?,
+                },
                 rack: broker.rack.as_deref().map(str::to_owned),
             });
         }

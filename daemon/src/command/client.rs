@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::cluster::ClusterCommand;
 use super::consume::ConsumeArguments;
+use super::demo::DemoArguments;
 use super::group::GroupCommand;
 use super::mirror::MirrorCommand;
 use super::output::{Format, Output};
@@ -42,6 +43,8 @@ pub enum ClientCommand {
     /// Show, pause and resume the mirrors to the centre
     #[command(subcommand)]
     Mirror(MirrorCommand),
+    /// Show a gateway, a link that is cut, and the centre, on this machine
+    Demo(DemoArguments),
 }
 
 /// Where the brokers are.
@@ -95,6 +98,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
         ClientCommand::Group(group) => group.run(),
         ClientCommand::Cluster(cluster) => cluster.run(),
         ClientCommand::Mirror(mirror) => mirror.run(),
+        ClientCommand::Demo(demo) => demo.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -181,21 +181,25 @@ impl NameArguments {
 impl AdminOptions {
     /// One HTTP request; returns the body of a good answer.
     fn ask(&self, method: &str, path: &str) -> Result<String, CommandError> {
-        let failed = |error: io::Error| {
-            let address = &self.admin;
-            ClientError::Other(format!(
-                "cannot reach the admin listener {address}: {error}; is the broker running?"
-            ))
-        };
-        let answer = exchange(&self.admin, method, path).map_err(failed)?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let code = head.split(' ').nth(1).unwrap_or_default();
-        if code == "200" {
-            return Ok(body.to_owned());
-        }
-        let reason = if body.trim().is_empty() { head } else { body };
-        Err(ClientError::Other(reason.trim().to_owned()).into())
+        ask_admin(&self.admin, method, path)
     }
+}
+
+/// One HTTP request to an admin listener; returns the body of a good answer.
+pub(super) fn ask_admin(address: &str, method: &str, path: &str) -> Result<String, CommandError> {
+    let failed = |error: io::Error| {
+        ClientError::Other(format!(
+            "cannot reach the admin listener {address}: {error}; is the broker running?"
+        ))
+    };
+    let answer = exchange(address, method, path).map_err(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let code = head.split(' ').nth(1).unwrap_or_default();
+    if code == "200" {
+        return Ok(body.to_owned());
+    }
+    let reason = if body.trim().is_empty() { head } else { body };
+    Err(ClientError::Other(reason.trim().to_owned()).into())
 }
 
 fn exchange(address: &str, method: &str, path: &str) -> io::Result<String> {

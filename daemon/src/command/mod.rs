@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod config_check;
 pub mod consume;
+pub mod demo;
 mod escape;
 pub mod group;
 mod interrupt;
