@@ -9,8 +9,8 @@ use std::time::Duration;
 /// reading requests.
 pub const MAIL_RING_SLOTS: usize = 128;
 
-/// Threads that may send to one shard: every shard, its own helpers, the control thread. Beyond it
-/// the start fails.
+/// Threads that may send to one shard: every shard, its own helpers, the one that hashes passwords,
+/// the control thread. Beyond it the start fails.
 pub const MAIL_SENDERS_MAX: usize = 256;
 
 /// Shards of one process; leaves room for the other senders of [`MAIL_SENDERS_MAX`]. More are
@@ -101,7 +101,7 @@ pub const FAILURE_LINGER: Duration = Duration::from_secs(2);
 /// Time that open connections get to receive their last answers after the stop signal.
 pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-const _: () = assert!(SHARDS_MAX as usize + 3 <= MAIL_SENDERS_MAX);
+const _: () = assert!(SHARDS_MAX as usize + 4 <= MAIL_SENDERS_MAX);
 const _: () = assert!(MAIL_RING_SLOTS.is_power_of_two());
 const _: () = assert!(STOP_DRAIN_TIMEOUT.as_secs() < STOP_TIMEOUT.as_secs());
 const _: () = assert!(READ_BUFFER_IDLE_BYTES <= READ_BUFFER_BYTES);
@@ -239,3 +239,9 @@ pub const MQTT_EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Topics that a shard remembers to take records of MQTT clients, 16 bytes each. Beyond it all are
 /// forgotten, and each costs one question to the controller again.
 pub const MQTT_READY_TOPICS_MAX: usize = 10_000;
+
+/// Bytes of the file with MQTT passwords. A larger one is refused.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Clients that one answer of `sluice mqtt status` shows. The others are only counted.
+pub const MQTT_STATUS_CLIENTS_MAX: usize = 1_000;

@@ -23,6 +23,7 @@ pub mod mapping;
 pub mod message;
 pub mod outbound;
 pub mod packet;
+pub mod password;
 pub mod reason;
 pub mod record;
 pub mod session;

@@ -53,5 +53,19 @@ pub const RULES_MAX: usize = 256;
 /// Headers that one rule adds.
 pub const RULE_HEADERS_MAX: usize = 16;
 
+/// Entries of a password file, each about 200 bytes of memory. More are refused.
+pub const PASSWORDS_MAX: usize = 10_000;
+
+/// Bytes of a user name. Longer: the entry is refused.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+
+/// Iterations of a password's hash when nobody chooses: about 20 ms on a server, 100 ms on a
+/// gateway; a password that was right once is not hashed again.
+pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 20_000;
+
+/// Iterations of a password's hash: an entry that would keep the thread for seconds is refused.
+pub const PASSWORD_ITERATIONS_MAX: u32 = 1_000_000;
+
+const _: () = assert!(PASSWORD_ITERATIONS_DEFAULT <= PASSWORD_ITERATIONS_MAX);
 const _: () = assert!(RECEIVE_MAXIMUM as usize <= RECEIVED_IDS_MAX);
 const _: () = assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX_DEFAULT);

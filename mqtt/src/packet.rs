@@ -27,6 +27,18 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
+}
+
 /// A packet from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {

@@ -161,11 +161,11 @@ fn lane_json(lane: &LaneStatus) -> Value {
     })
 }
 
-fn axum_json(value: &Value) -> Response {
+pub(super) fn axum_json(value: &Value) -> Response {
     let kind = [(axum::http::header::CONTENT_TYPE, "application/json")];
     (kind, format!("{value}\n")).into_response()
 }
 
-fn failed(no_answer: &NoAnswer) -> Response {
+pub(super) fn failed(no_answer: &NoAnswer) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{no_answer}\n")).into_response()
 }

@@ -6,6 +6,7 @@
 //!                      healthy; nobody waits for it longer.
 
 mod mirrors;
+mod mqtt;
 
 use std::future::IntoFuture;
 use std::io;
@@ -195,6 +196,7 @@ pub fn start(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
+        .route("/mqtt", get(mqtt::status))
         .route("/mirrors", get(mirrors::status))
         .route("/mirrors/{name}/pause", post(mirrors::pause))
         .route("/mirrors/{name}/resume", post(mirrors::resume))

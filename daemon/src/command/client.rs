@@ -15,6 +15,7 @@ use super::consume::ConsumeArguments;
 use super::demo::DemoArguments;
 use super::group::GroupCommand;
 use super::mirror::MirrorCommand;
+use super::mqtt::MqttCommand;
 use super::output::{Format, Output};
 use super::produce::ProduceArguments;
 use super::topic::TopicCommand;
@@ -45,6 +46,9 @@ pub enum ClientCommand {
     Mirror(MirrorCommand),
     /// Show a gateway, a link that is cut, and the centre, on this machine
     Demo(DemoArguments),
+    /// Show MQTT clients and rules, and set passwords
+    #[command(subcommand)]
+    Mqtt(MqttCommand),
 }
 
 /// Where the brokers are.
@@ -99,6 +103,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
         ClientCommand::Cluster(cluster) => cluster.run(),
         ClientCommand::Mirror(mirror) => mirror.run(),
         ClientCommand::Demo(demo) => demo.run(),
+        ClientCommand::Mqtt(mqtt) => mqtt.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

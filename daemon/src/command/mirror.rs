@@ -1,24 +1,17 @@
 //! `sluice mirror`
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::admin_client::{AdminOptions, cells};
 use super::client::CommandError;
 use super::output::{Format, Output, Report, Table};
-use crate::client::ClientError;
 
 const EXAMPLES: &str = "\
 Examples:
   sluice mirror status
   sluice mirror status --output json
   sluice mirror pause headquarters";
-
-/// Time for the broker to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The commands of `sluice mirror`.
 #[derive(Debug, Subcommand)]
@@ -31,19 +24,6 @@ pub enum MirrorCommand {
     Pause(NameArguments),
     /// Let a mirror go on
     Resume(NameArguments),
-}
-
-/// Where the broker's admin listener is.
-#[derive(Debug, Args)]
-pub struct AdminOptions {
-    /// Address of the broker's admin listener
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SLUICE_ADMIN",
-        default_value = "127.0.0.1:9644"
-    )]
-    admin: String,
 }
 
 /// Arguments of commands that print.
@@ -80,13 +60,7 @@ impl MirrorCommand {
 
 impl TableArguments {
     fn mirrors(&self) -> Result<Vec<Value>, CommandError> {
-        let text = self.admin.ask("GET", "/mirrors")?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            ClientError::Other(format!(
-                "{}: not an answer of Sluice: {error}",
-                self.admin.admin
-            ))
-        })?;
+        let value = self.admin.ask_json("/mirrors")?;
         let mirrors = value.get("mirrors").and_then(Value::as_array);
         Ok(mirrors.cloned().unwrap_or_default())
     }
@@ -176,48 +150,4 @@ impl NameArguments {
         let path = format!("/mirrors/{}/{verb}", self.name);
         self.admin.ask("POST", &path).map(drop)
     }
-}
-
-impl AdminOptions {
-    /// One HTTP request; returns the body of a good answer.
-    fn ask(&self, method: &str, path: &str) -> Result<String, CommandError> {
-        ask_admin(&self.admin, method, path)
-    }
-}
-
-/// One HTTP request to an admin listener; returns the body of a good answer.
-pub(super) fn ask_admin(address: &str, method: &str, path: &str) -> Result<String, CommandError> {
-    let failed = |error: io::Error| {
-        ClientError::Other(format!(
-            "cannot reach the admin listener {address}: {error}; is the broker running?"
-        ))
-    };
-    let answer = exchange(address, method, path).map_err(failed)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let code = head.split(' ').nth(1).unwrap_or_default();
-    if code == "200" {
-        return Ok(body.to_owned());
-    }
-    let reason = if body.trim().is_empty() { head } else { body };
-    Err(ClientError::Other(reason.trim().to_owned()).into())
-}
-
-fn exchange(address: &str, method: &str, path: &str) -> io::Result<String> {
-    let target = address.to_socket_addrs()?.next();
-    let target = target.ok_or_else(|| io::Error::other("the name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&target, ANSWER_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    // HTTP/1.0: the answer ends with the connection and comes in one piece.
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn cells(value: &Value, names: &[&str]) -> Vec<Value> {
-    let cell = |name: &&str| value.get(*name).cloned().unwrap_or(Value::Null);
-    names.iter().map(cell).collect()
 }

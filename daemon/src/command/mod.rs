@@ -5,6 +5,7 @@
 //!                      configuration.
 //!                   2. an error is one line on standard error.
 
+mod admin_client;
 pub mod client;
 pub mod cluster;
 pub mod config_check;
@@ -14,8 +15,10 @@ mod escape;
 pub mod group;
 mod interrupt;
 pub mod mirror;
+pub mod mqtt;
 mod output;
 pub mod produce;
+mod secret;
 pub mod start;
 mod time;
 pub mod topic;

@@ -24,7 +24,7 @@ use super::{EXIT_USAGE, complain, show};
 use crate::admin::{self, Control};
 use crate::config::check::check_memory;
 use crate::config::load::{self, Flags};
-use crate::config::{Config, HostPort, memory};
+use crate::config::{Config, HostPort, memory, passwords};
 use crate::data_directory::DataDirectory;
 use crate::io::device::Device;
 use crate::io::disk::FileDriver;
@@ -134,6 +134,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
     let sizes = choose_sizes(&config);
     check_memory(&config, sizes.memory_bytes, sizes.shards)
         .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;
+    check_passwords(&config)?;
     let kafka = bind("kafka.listen", &config.kafka_listen)?;
     let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
     let bind_if_on = |key: &str, address: &Option<HostPort>| {
@@ -171,6 +172,16 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
         disk_bytes,
         abilities,
     })
+}
+
+/// A password file that cannot be read is found now, not by the first client.
+fn check_passwords(config: &Config) -> Result<(), NotStarted> {
+    let Some(file) = &config.mqtt_password_file else {
+        return Ok(());
+    };
+    let read = passwords::read(file);
+    read.map(drop)
+        .map_err(|reason| usage(format!("mqtt.password.file: {reason}")))
 }
 
 /// Settings that the operator leaves to the disk.

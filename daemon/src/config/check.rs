@@ -46,11 +46,35 @@ pub fn check_together(config: &Config) -> Result<(), Fault> {
     for key in ["num.partitions", "offsets.topic.num.partitions"] {
         at_most(&layers, key, "the partitions of a topic", partitions)?;
     }
+    check_mqtt_access(config)?;
     let shards = config.shards.unwrap_or(1);
     match config.memory_bytes {
         Some(memory_bytes) => check_memory(config, memory_bytes, shards),
         None => Ok(()),
     }
+}
+
+/// Whoever reaches a listener may publish: off the loopback interface that has to be wanted.
+fn check_mqtt_access(config: &Config) -> Result<(), Fault> {
+    let Some(listen) = &config.mqtt_listen else {
+        return Ok(());
+    };
+    if !listen.is_loopback() && config.mqtt_anonymous.is_none() && config.allows_anonymous_mqtt() {
+        return Err(Fault {
+            key: "mqtt.listen",
+            reason: format!(
+                "clients of other machines could connect to {listen} without a password; name an \
+                 mqtt.password.file, or say mqtt.anonymous = true"
+            ),
+        });
+    }
+    if config.mqtt_anonymous == Some(false) && config.mqtt_password_file.is_none() {
+        return Err(Fault {
+            key: "mqtt.anonymous",
+            reason: "without an mqtt.password.file nobody could connect".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Checks what the shards and the largest request need against the memory of the process.

@@ -428,6 +428,36 @@ mod tests {
     }
 
     #[test]
+    fn an_mqtt_listener_that_others_reach_needs_passwords_or_the_operators_word() {
+        check(
+            "mqtt.listen = \"10.0.0.7:1883\"\n",
+            "mqtt.listen in file F line 1: clients of other machines could connect to \
+             10.0.0.7:1883 without a password; name an mqtt.password.file, or say \
+             mqtt.anonymous = true",
+        );
+        check(
+            "mqtt.anonymous = false\n",
+            "mqtt.anonymous in file F line 1: without an mqtt.password.file nobody could connect",
+        );
+        for (fine, is_anonymous) in [
+            ("mqtt.listen = \"[::1]:1883\"", true),
+            ("mqtt.listen = \"localhost:1883\"", true),
+            (
+                "mqtt.listen = \"0.0.0.0:1883\"\nmqtt.anonymous = true",
+                true,
+            ),
+            (
+                "mqtt.listen = \"0.0.0.0:1883\"\nmqtt.password.file = \"p\"",
+                false,
+            ),
+            ("mqtt.password.file = \"p\"\nmqtt.anonymous = true", true),
+        ] {
+            let config = loaded(&[], &[], fine);
+            assert_eq!(config.allows_anonymous_mqtt(), is_anonymous, "{fine}");
+        }
+    }
+
+    #[test]
     fn flags_win_over_the_environment_and_that_over_files() {
         let file = "shards = 2\nnode.id = 5\nmemory = \"130M\"\n";
         let environment = [

@@ -11,8 +11,10 @@ pub mod keys;
 pub mod load;
 pub mod memory;
 pub mod mirror;
+pub mod passwords;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +61,10 @@ pub struct Config {
     pub kafka_advertise: Option<HostPort>,
     /// `mqtt.listen`; `None` is off.
     pub mqtt_listen: Option<HostPort>,
+    /// `mqtt.password.file`; `None` is off.
+    pub mqtt_password_file: Option<PathBuf>,
+    /// `mqtt.anonymous`; `None` chooses.
+    pub mqtt_anonymous: Option<bool>,
     /// `mqtt.rules`
     pub mqtt_rules: mqtt::mapping::Mapping,
     /// `mqtt.topics.max`
@@ -109,6 +115,22 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
+
+impl HostPort {
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        let address: Result<IpAddr, _> = self.host.parse();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+}
+
+impl Config {
+    /// Whether MQTT clients without a user name are let in.
+    pub fn allows_anonymous_mqtt(&self) -> bool {
+        self.mqtt_anonymous
+            .unwrap_or_else(|| self.mqtt_password_file.is_none())
+    }
+}
 
 impl fmt::Display for HostPort {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

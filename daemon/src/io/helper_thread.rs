@@ -2,7 +2,8 @@
 //!
 //! What it is        a few threads made on first need; a job goes in as a closure, its result comes
 //!                   back to the shard as a message through the mailbox.
-//! What it is not    a place for work of the processor.
+//! What it is not    a place for work of the processor: the hashes of MQTT passwords have a helper
+//!                   of their own.
 //! Invariants        1. at most [`HELPER_JOBS_MAX`] jobs are in flight, so that completions always
 //!                      fit the ring.
 //!                   2. a job runs even if its caller stopped waiting.

@@ -38,7 +38,9 @@ pub(super) struct MqttConnection {
     peer: SocketAddr,
     pub(super) core: RefCell<Connection>,
     pub(super) sender: Sender,
+    accepted_ms: u64,
     client_id: RefCell<Arc<str>>,
+    user: RefCell<Option<Arc<str>>>,
     will: RefCell<Option<Will>>,
     /// Seconds that the session outlives the connection.
     pub(super) expiry_seconds: Cell<u32>,
@@ -102,7 +104,9 @@ impl MqttConnection {
             peer,
             core: RefCell::new(Connection::new(now_ms(shard), options)),
             sender: Sender::new(descriptor, write_half),
+            accepted_ms: now_ms(shard),
             client_id: RefCell::new("".into()),
+            user: RefCell::default(),
             will: RefCell::default(),
             expiry_seconds: Cell::new(0),
             deliveries: RefCell::default(),
@@ -127,6 +131,20 @@ impl MqttConnection {
 
     pub(super) fn client_id(&self) -> Arc<str> {
         Arc::clone(&self.client_id.borrow())
+    }
+
+    /// The user name that it connected with.
+    pub(super) fn user(&self) -> Option<Arc<str>> {
+        self.user.borrow().clone()
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Time of the shard's clock in ms.
+    pub(super) fn accepted_ms(&self) -> u64 {
+        self.accepted_ms
     }
 
     /// Whether nothing more is read.
@@ -331,6 +349,7 @@ impl MqttConnection {
         *self.client_id.borrow_mut() = opened.client_id;
         self.expiry_seconds.set(connect.session_expiry_seconds);
         *self.will.borrow_mut() = connect.will.take();
+        *self.user.borrow_mut() = connect.user_name.take();
         let session = opened.session;
         self.core
             .borrow_mut()

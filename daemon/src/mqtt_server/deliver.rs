@@ -77,6 +77,12 @@ impl Deliveries {
         })
     }
 
+    /// How many subscriptions there are, and messages that were not acknowledged.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let unacknowledged = self.outbound.borrow().unacknowledged().len();
+        (self.subscriptions.borrow().len(), unacknowledged)
+    }
+
     /// The client has a message.
     pub(super) fn handle_acknowledged(&self, packet_id: u16) {
         if self.outbound.borrow_mut().handle_acknowledged(packet_id) {

@@ -16,8 +16,21 @@ pub(super) struct MqttMetrics {
     delivered: Cell<u64>,
     dropped: Cell<u64>,
     refused: Cell<u64>,
+    logins_refused: Cell<u64>,
     /// Messages per rule; the last one is the catch-all.
     rules: Vec<Cell<u64>>,
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) opened: u64,
+    /// By quality of service.
+    pub(crate) publishes: [u64; 3],
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    pub(crate) refused: u64,
+    pub(crate) logins_refused: u64,
 }
 
 fn add(counter: &Cell<u64>) {
@@ -67,6 +80,27 @@ impl MqttMetrics {
         add(&self.refused);
     }
 
+    /// A client was not let in: anonymous, or with a wrong name or password.
+    pub(super) fn count_login_refused(&self) {
+        add(&self.logins_refused);
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        Totals {
+            opened: self.opened.get(),
+            publishes: self.publishes.each_ref().map(Cell::get),
+            delivered: self.delivered.get(),
+            dropped: self.dropped.get(),
+            refused: self.refused.get(),
+            logins_refused: self.logins_refused.get(),
+        }
+    }
+
+    /// Messages per rule; the last one is the catch-all.
+    pub(super) fn rule_counts(&self) -> Vec<u64> {
+        self.rules.iter().map(Cell::get).collect()
+    }
+
     pub(super) fn collect(&self, collector: &mut Collector, service: &MqttService) {
         let open = self.opened.get() - self.closed.get();
         collector.number(&CONNECTIONS, &[], open);
@@ -80,6 +114,7 @@ impl MqttMetrics {
         collector.number(&RETAINED, &[], count(service.retained.count()));
         collector.number(&DROPPED, &[], self.dropped.get());
         collector.number(&REFUSED, &[], self.refused.get());
+        collector.number(&LOGINS_REFUSED, &[], self.logins_refused.get());
         let rules = service
             .mapping
             .rules()
@@ -129,6 +164,11 @@ static DROPPED: Family = Family {
 static REFUSED: Family = Family {
     name: "sluice_mqtt_publishes_refused_total",
     help: "Batches of messages that the log did not take.",
+    kind: Kind::Counter,
+};
+static LOGINS_REFUSED: Family = Family {
+    name: "sluice_mqtt_logins_refused_total",
+    help: "MQTT clients that were not let in: anonymous, or with a wrong name or password.",
     kind: Kind::Counter,
 };
 static RULES: Family = Family {

@@ -17,7 +17,8 @@ mod connection;
 mod deliver;
 mod exact;
 mod fetch;
-mod metrics;
+mod login;
+pub(crate) mod metrics;
 mod open;
 mod publish;
 mod reader;
@@ -26,6 +27,7 @@ pub(crate) mod retained;
 mod retaining;
 mod sender;
 pub(crate) mod sessions;
+pub(crate) mod status;
 mod timers;
 mod topics;
 
@@ -41,6 +43,7 @@ use mqtt::message::{Message, Qos};
 use mqtt::reason::ReasonCode;
 
 use self::connection::MqttConnection;
+use self::login::Login;
 use self::metrics::MqttMetrics;
 use self::registry::Registry;
 use self::retained::Retained;
@@ -58,6 +61,7 @@ pub(crate) use self::reader::serve;
 pub(crate) struct MqttService {
     mapping: Mapping,
     options: ConnectionOptions,
+    login: Login,
     connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
     registry: RefCell<Registry>,
     /// Topics that are known to take records.
@@ -84,6 +88,7 @@ impl MqttService {
                 keep_alive_seconds_max: 0,
                 qos_max: Qos::ExactlyOnce,
             },
+            login: Login::new(config),
             connections: RefCell::default(),
             registry: RefCell::default(),
             ready_topics: RefCell::default(),
@@ -103,6 +108,7 @@ impl MqttService {
         if shard.config().mqtt_listen.is_none() {
             return;
         }
+        self.login.start(shard);
         drop(monoio::spawn(timers::run(Rc::clone(shard))));
         drop(monoio::spawn(expire_sessions(Rc::clone(shard))));
         let service = Rc::clone(self);

@@ -62,6 +62,11 @@ async fn open(
     connection: &MqttConnection,
     connect: &Connect,
 ) -> Result<Opened, ReasonCode> {
+    let service = shard.state().mqtt();
+    if let Err(reason) = service.login.check(connect).await {
+        service.metrics.count_login_refused();
+        return Err(reason);
+    }
     let is_assigned = connect.client_id.is_empty();
     let client_id: Arc<str> = if is_assigned {
         format!("auto-{}", uuid::Uuid::new_v4().simple()).into()

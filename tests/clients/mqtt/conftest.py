@@ -51,6 +51,8 @@ def watermarks(consumer, place):
     try:
         return consumer.get_watermark_offsets(place, timeout=10)
     except KafkaException:
+        # librdkafka remembers a partition without a leader for minutes unless it asks again.
+        consumer.list_topics(place.topic, timeout=10)
         return None
 
 

@@ -31,9 +31,9 @@ use self::judge::Findings;
 use self::relay::Relay;
 use self::sensors::Sensors;
 use self::table::{Row, Screen};
+use super::admin_client::ask_admin;
 use super::client::CommandError;
 use super::interrupt::Interrupt;
-use super::mirror::ask_admin;
 use super::output::Format;
 use crate::client::{Address, ClientError};
 

@@ -1,9 +1,11 @@
 //! Keys of the MQTT listener.
 
+use std::path::PathBuf;
+
 use mqtt::mapping::Mapping;
 
 use super::Key;
-use super::values::{host_port, number, set, size, unless};
+use super::values::{boolean, host_port, number, set, size, unless};
 
 /// In the order of the help.
 pub(super) static KEYS: &[Key] = &[
@@ -14,6 +16,33 @@ pub(super) static KEYS: &[Key] = &[
         value: "HOST:PORT|off",
         help: "Where MQTT clients connect",
         apply: |config, text| set(&mut config.mqtt_listen, unless("off", text, host_port)),
+    },
+    Key {
+        name: "mqtt.password.file",
+        flag: None,
+        default: "off",
+        value: "FILE|off",
+        help: "Users who may connect over MQTT, with hashes of their passwords; `sluice mqtt password` \
+               and mosquitto_passwd write such files",
+        apply: |config, text| {
+            if text.is_empty() {
+                return Err("a file is expected".to_owned());
+            }
+            let parsed = unless("off", text, |text| Ok(PathBuf::from(text)));
+            set(&mut config.mqtt_password_file, parsed)
+        },
+    },
+    Key {
+        name: "mqtt.anonymous",
+        flag: None,
+        default: "auto",
+        value: "auto|true|false",
+        help: "Whether MQTT clients may connect without a user name; auto is yes on the loopback \
+               interface when there is no mqtt.password.file",
+        apply: |config, text| {
+            let parsed = unless("auto", text, boolean);
+            set(&mut config.mqtt_anonymous, parsed)
+        },
     },
     Key {
         name: "mqtt.rules",
