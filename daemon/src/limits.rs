@@ -113,6 +113,10 @@ pub const FETCH_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest time that a fetch waits, whatever the client asks for.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// The most by which a fetch without news is answered later than the client asked, so that one
+/// wake-up answers many.
+pub const FETCH_WAIT_STEP_MAX: Duration = Duration::from_millis(32);
+
 /// Bytes that the coordinator reads at a time when it loads its groups.
 pub const GROUP_LOAD_READ_BYTES: usize = 256 * 1024;
 

@@ -217,7 +217,9 @@ impl Partition {
     /// Tells `signal` whenever there is something new to read, until it is dropped.
     pub(crate) fn watch(&self, signal: &Rc<ReadSignal>) {
         let mut readers = self.readers.borrow_mut();
-        readers.retain(|reader| reader.strong_count() > 0);
+        if readers.len() == readers.capacity() {
+            readers.retain(|reader| reader.strong_count() > 0);
+        }
         readers.push(Rc::downgrade(signal));
     }
 

@@ -93,6 +93,11 @@ impl ReadSignal {
         self.notify.notify();
     }
 
+    /// Whether there is news.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.get()
+    }
+
     /// Waits until the signal is raised.
     pub(crate) async fn raised(&self) {
         while !self.raised.get() {

@@ -24,7 +24,7 @@ pub(super) fn refuse(reply: Reply, error_code: ErrorCode) {
 pub(super) fn send(
     fetch: &Fetch,
     reads: Vec<PartitionRead>,
-    reservation: Reservation,
+    reservation: Option<Reservation>,
     reply: Reply,
 ) {
     let answers: Vec<PartitionAnswer> = reads.iter().map(partition_answer).collect();
@@ -39,7 +39,9 @@ pub(super) fn send(
         Ok(chosen) => chosen,
         Err(fault) => return refuse(reply, fault.error_code()),
     };
-    reply.hold(reservation);
+    if let Some(reservation) = reservation {
+        reply.hold(reservation);
+    }
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
     let parts = fetch
         .context

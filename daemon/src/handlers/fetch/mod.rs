@@ -8,7 +8,9 @@
 //!                   they
 //!                   are read and given back when the answer is written. 3. an error or enough
 //!                   bytes
-//!                   answer at once; otherwise the answer comes at `max_wait_ms`, not before.
+//!                   answer at once; otherwise the answer comes at `max_wait_ms` or up to 1/8
+//!                   later, together with those of others, not before. 4. without news it is
+//!                   the answer that was read before the wait.
 //! Source            Kafka 4.x Fetch 4–17; KIP-74 (sizes), KIP-227 (sessions), KIP-516 (topic ids).
 //! Reading order     [`handle`], [`read`], [`answer`].
 
@@ -31,7 +33,7 @@ use storage::disk::Clock;
 use self::read::{PartitionRead, ReadOrder};
 use super::{Reply, RequestContext};
 use crate::controller;
-use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MAX, FETCH_WAIT_STEP_MAX};
 use crate::partition::ReadSignal;
 use crate::shard::memory_budget::Reservation;
 use crate::shard::{Shard, ShardId};
@@ -79,11 +81,26 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
         context,
         max_bytes: byte_count(body.max_bytes).min(FETCH_RESPONSE_BYTES_MAX),
         min_bytes: byte_count(body.min_bytes),
-        deadline: shard.clock().now() + wait.min(FETCH_WAIT_MAX),
+        deadline: shared_deadline(shard.clock().now(), wait.min(FETCH_WAIT_MAX)),
         wants_committed: body.isolation_level == READ_COMMITTED,
         shard: Rc::clone(shard),
     };
     drop(monoio::spawn(fetch.run(reply)));
+}
+
+/// End of a wait that starts `now`, moved back to the next of the moments which waits of this
+/// length share: one wake-up of the shard ends many of them. A power of two of milliseconds lies
+/// between two such moments, at most 1/8 of the wait and [`FETCH_WAIT_STEP_MAX`].
+fn shared_deadline(now: Duration, wait: Duration) -> Duration {
+    let step = (wait / 8).min(FETCH_WAIT_STEP_MAX).as_millis();
+    let Some(step_bits) = step.checked_ilog2() else {
+        return now + wait;
+    };
+    let end = (now + wait).as_millis();
+    let shared = end.div_ceil(1 << step_bits) << step_bits;
+    u64::try_from(shared)
+        .map_or(now + wait, Duration::from_millis)
+        .max(now + wait)
 }
 
 fn byte_count(bytes: i32) -> usize {
@@ -160,10 +177,17 @@ impl Fetch {
             let is_last = !must_watch || reply.connection().is_closed();
             let is_enough = self.is_enough(&reads, reservation.bytes());
             if is_last || is_enough || self.shard.is_stopping() {
-                return answer::send(&self, reads, reservation, reply);
+                return answer::send(&self, reads, Some(reservation), reply);
             }
-            drop((reads, reservation));
+            let is_empty = reads.iter().all(|read| read.pieces.is_empty());
+            let kept = is_empty.then_some(reads);
+            drop(reservation);
             self.wait(&signal, &reply).await;
+            if let Some(reads) = kept
+                && !signal.is_raised()
+            {
+                return answer::send(&self, reads, None, reply);
+            }
         }
     }
 
@@ -282,5 +306,46 @@ impl Fetch {
             () = monoio::time::sleep(left) => {}
             () = reply.connection().closed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::shared_deadline;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn waits_of_one_length_end_together_and_never_early() {
+        let ends: Vec<Duration> = (1_000..1_032)
+            .map(|now| shared_deadline(ms(now), ms(500)))
+            .collect();
+        let (first, last) = (ends[0], ends[31]);
+        assert_eq!((first, last), (ms(1_504), ms(1_536)));
+        for (now, end) in (1_000..1_032).zip(ends) {
+            assert!(
+                end >= ms(now + 500) && end < ms(now + 532),
+                "{now} ms: {end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn short_waits_end_on_time() {
+        for wait in 0..8 {
+            let now = Duration::from_micros(1_000_300);
+            assert_eq!(shared_deadline(now, ms(wait)), now + ms(wait));
+        }
+        assert_eq!(shared_deadline(ms(1_001), ms(16)), ms(1_018));
+    }
+
+    #[test]
+    fn long_waits_end_at_most_a_step_late() {
+        let now = ms(7);
+        assert_eq!(shared_deadline(now, ms(60_000)), ms(60_032));
     }
 }
