@@ -31,6 +31,10 @@ class Broker:
     def __init__(self, data, output, flags=()):
         self.data = pathlib.Path(data)
         self.output = pathlib.Path(output)
+        self.host = "127.0.0.1"
+        # In front of the command, for another network namespace; added to the environment.
+        self.prefix = []
+        self.environment = {}
         self.port = free_port()
         self.admin_port = free_port()
         self.mqtt_port = free_port()
@@ -39,18 +43,19 @@ class Broker:
 
     @property
     def bootstrap(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def spawn(self):
         """Starts the process without waiting for it."""
         command = [
-            sluice_binary(), "start", "--data-dir", str(self.data),
+            *self.prefix, sluice_binary(), "start", "--data-dir", str(self.data),
             "--kafka-listen", self.bootstrap,
             "--admin-listen", f"127.0.0.1:{self.admin_port}",
             "--mqtt-listen", f"127.0.0.1:{self.mqtt_port}", *self.flags,
         ]
         with open(self.output, "ab") as sink:
-            self.process = subprocess.Popen(command, stdout=sink, stderr=sink)
+            self.process = subprocess.Popen(
+                command, stdout=sink, stderr=sink, env=dict(os.environ, **self.environment))
 
     def start(self, seconds=30):
         self.spawn()
@@ -58,7 +63,7 @@ class Broker:
 
     def wait_until_ready(self, seconds=30):
         """Waits until the process that was spawned answers."""
-        if not wait_until_ready("127.0.0.1", self.port, self.process, seconds):
+        if not wait_until_ready(self.host, self.port, self.process, seconds):
             raise AssertionError(f"the broker did not start:\n{self.log()}")
 
     def kill(self):

@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from broker import Broker  # noqa: E402
 import fault_disk as faulty  # noqa: E402
+from mirror import Mirrored  # noqa: E402
 from loop_disk import LoopDisk, why_not  # noqa: E402
 
 
@@ -24,6 +25,7 @@ def seeded(request):
 def pytest_addoption(parser):
     parser.addoption("--seed", help="seed of the random moments, printed by each failing test")
     parser.addoption("--cycles", type=int, help="cycles of kill and power cut instead of 100 and 30")
+    parser.addoption("--kills", type=int, help="kills of the mirroring gateway instead of 100")
     parser.addoption("--frames", type=int, help="mutated frames of each key and version, not 300")
 
 
@@ -90,3 +92,19 @@ def fault_disk(tmp_path, start_broker):
     start_broker.end()
     for disk in made:
         disk.detach()
+
+
+@pytest.fixture
+def mirrored(tmp_path):
+    """Makes gateways with their centre and the link between them; all end with the test."""
+    made = []
+
+    def make(kind, **options):
+        made.append(Mirrored(tmp_path, kind, **options))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+        print(one.gateway.log())

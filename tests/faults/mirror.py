@@ -1,14 +1,19 @@
 """A gateway with a mirror to a centre, and the judge that reads the centre."""
 
+import hashlib
 import json
+import os
 import pathlib
+import signal
 import struct
 import subprocess
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from broker import free_port, sluice_binary, wait_until_ready
+from broker import Broker, free_port, sluice_binary, wait_until_ready
+from relay import Relay
 from workload import PARTITIONS
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
@@ -18,27 +23,92 @@ class KafkaCentre:
     """Apache Kafka as the centre; its port and data stay over restarts."""
 
     def __init__(self, directory):
+        self.host = "127.0.0.1"
+        self.prefix = []
         self.port = free_port()
         self.directory = pathlib.Path(directory) / "kafka"
         self.process = None
+        # Where clients are told to dial, a relay for one; where it listens if this is empty.
+        self.advertised = ""
 
     @property
     def bootstrap(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self, *settings):
         self.process = subprocess.Popen(
-            [TESTS / "kafka-broker", "start", "--port", str(self.port),
-             "--data-dir", self.directory, *settings],
+            [*self.prefix, TESTS / "kafka-broker", "start", "--port", str(self.port),
+             "--listen", self.host, "--advertise", self.advertised or self.bootstrap, "--data-dir", self.directory,
+             *settings],
             stdout=subprocess.DEVNULL)
-        assert wait_until_ready("127.0.0.1", self.port, self.process, 90), "Kafka did not start"
+        assert wait_until_ready(self.host, self.port, self.process, 90), "Kafka did not start"
 
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
 
+    def kill(self):
+        """kill -9 of the JVM; the script around it ends with it."""
+        self._signal_java(signal.SIGKILL)
+        self.process.wait(60)
+
+    def freeze(self, is_frozen):
+        self._signal_java(signal.SIGSTOP if is_frozen else signal.SIGCONT)
+
+    def _signal_java(self, number):
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for child in children.read_text().split():
+            os.kill(int(child), number)
+
     def is_running(self):
         return self.process is not None and self.process.poll() is None
+
+
+class SluiceCentre(Broker):
+    """Sluice as the centre."""
+
+    def __init__(self, directory):
+        super().__init__(directory / "centre", directory / "centre.out")
+        self.advertised = ""
+
+    def start(self, *settings):
+        advertised = self.advertised or self.bootstrap
+        self.flags = ["--shards", "1", "--advertise", advertised, *settings]
+        super().start()
+
+    def freeze(self, is_frozen):
+        self.process.send_signal(signal.SIGSTOP if is_frozen else signal.SIGCONT)
+
+
+class Mirrored:
+    """A gateway and its centre, `kafka` or `sluice`; with `relay` a link between them."""
+
+    def __init__(self, directory, kind, relay=False, centre_settings=(), data=None, router=None,
+                 **keys):
+        directory = pathlib.Path(directory) / kind
+        directory.mkdir()
+        self.kind = kind
+        self.centre = KafkaCentre(directory) if kind == "kafka" else SluiceCentre(directory)
+        if router:
+            self.centre.host, self.centre.prefix = router.centre_address, router.centre_command
+        self.centre_settings = centre_settings
+        self.relay = Relay(self.centre.bootstrap) if relay else None
+        if relay:
+            self.centre.advertised = self.relay.bootstrap
+        config = write_config(directory, self.centre.advertised or self.centre.bootstrap, **keys)
+        self.flags = ["--config", str(config), "--shards", "1", "--memory", "130M"]
+        self.gateway = Broker(data or directory / "gateway", directory / "gateway.out", self.flags)
+
+    def start(self):
+        self.centre.start(*self.centre_settings)
+        self.gateway.start()
+
+    def end(self):
+        for process in (self.gateway, self.centre):
+            if process.process is not None and process.is_running():
+                process.kill()
+        if self.relay:
+            self.relay.close()
 
 
 def write_config(directory, bootstrap, **keys):
@@ -64,6 +134,11 @@ def status(gateway):
     return json.loads(mirror_command(gateway, "status", "--output", "json"))["mirrors"][0]
 
 
+def partitions(gateway):
+    """What `sluice mirror status` says of each partition."""
+    return json.loads(mirror_command(gateway, "status", "--output", "json"))["partitions"]
+
+
 def wait_until_mirrored(gateway, seconds=90):
     deadline = time.monotonic() + seconds
     while True:
@@ -76,14 +151,24 @@ def wait_until_mirrored(gateway, seconds=90):
         time.sleep(0.2)
 
 
+def create_topic(broker, topic, settings, partitions=PARTITIONS):
+    """Creates a topic with these settings, and waits until it is there."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    wanted = NewTopic(topic, partitions, 1, config=settings)
+    admin.create_topics([wanted], operation_timeout=20)[topic].result(30)
+
+
+def delete_topic(broker, topic):
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_topics([topic], operation_timeout=20)[topic].result(30)
+
+
 def origin(message):
     """Site, partition and offset of the last origin header."""
     values = [value for key, value in message.headers() or [] if key == "_o"]
     assert values, f"no origin header at {message.partition()}/{message.offset()}"
     value = values[-1]
-    assert value[0] == 1
     site, rest = value[2:2 + value[1]].decode(), value[2 + value[1]:]
-    assert len(rest) == 8 + 16 + 4 + 8
     partition, offset = struct.unpack(">iq", rest[24:])
     return site, partition, offset
 
@@ -121,18 +206,45 @@ def read_centre(bootstrap, topic, seconds=60):
         consumer.close()
 
 
-def judge_mirror(source, centre):
-    """`source`: {partition: [(offset, value)]} of the gateway. Everything once and in order."""
-    by_source = {}
-    for _, _, (site, partition, offset), value in centre:
-        assert site == "gateway-1"
-        by_source.setdefault(partition, []).append((offset, value))
-    for partition, records in source.items():
-        got = by_source.get(partition, [])
-        offsets = [offset for offset, _ in got]
-        assert len(set(offsets)) == len(offsets), f"partition {partition}: a duplicate"
-        assert offsets == sorted(offsets), f"partition {partition}: out of order"
-        missing = {offset for offset, _ in records} - set(offsets)
-        assert not missing, f"partition {partition}: {len(missing)} records are missing"
-        assert got == records, f"partition {partition}: other bytes"
-    return sum(len(records) for records in source.values())
+def copy_last_record(broker, topic):
+    """Writes the last record of some partition once more, with its headers."""
+    settings = {"bootstrap.servers": broker.bootstrap, "group.id": "copier", "log_level": 0}
+    consumer, producer = Consumer(settings), Producer({"bootstrap.servers": broker.bootstrap})
+    try:
+        for partition in consumer.list_topics(topic, 10).topics[topic].partitions:
+            _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+            if high == 0:
+                continue
+            consumer.assign([TopicPartition(topic, partition, high - 1)])
+            message = consumer.poll(20)
+            assert message is not None and message.error() is None
+            producer.produce(topic, message.value(), message.key(), partition,
+                             headers=message.headers())
+            assert producer.flush(20) == 0
+            return
+        raise AssertionError(f"{topic} is empty")
+    finally:
+        consumer.close()
+
+
+def judge_mirror(gateway, centre, workload, missing=(), site="gateway-1"):
+    """Reads the centre with the Java client and applies the rules of MirrorJudge.
+
+    `missing` are ranges (partition, first offset, end offset) that the test knows to be gone.
+    Returns what the judge counted: records, gaps, missing, dead-letters.
+    """
+    lines = [f"{partition} {offset} {hashlib.sha256(workload.value_of(number)).hexdigest()}"
+             for number, (partition, offset) in workload.acknowledged.items()]
+    lines += ["missing %d %d %d" % one for one in missing]
+    cache = TESTS / ".cache"
+    done = subprocess.run(
+        ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx768m",
+         "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp",
+         f"{cache}/judge:{cache}/java/libs/*", "MirrorJudge",
+         gateway.bootstrap, centre.bootstrap, workload.topic, workload.topic, site],
+        input="\n".join(lines), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    words = done.stdout.split()[-8:]
+    counts = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    assert counts["records"] > 0, "the judge saw nothing"
+    return counts

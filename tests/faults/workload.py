@@ -55,6 +55,10 @@ class Workload:
             "log_level": 0,
         })
 
+    def value_of(self, number):
+        """The value of a record that was sent."""
+        return payload(number, self.sizes[number % len(self.sizes)])
+
     def create_topic(self, seconds=30):
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         futures = admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)], operation_timeout=10)
@@ -94,7 +98,7 @@ class Workload:
     def _run(self):
         while not self._stop.is_set():
             number = self.sent
-            value = payload(number, self.sizes[number % len(self.sizes)])
+            value = self.value_of(number)
             try:
                 self.producer.produce(self.topic, value, partition=number % PARTITIONS,
                                       on_delivery=self._delivered(number))
@@ -154,7 +158,7 @@ def judge(workload, records):
     last = {}
     for number in sorted(workload.acknowledged):
         partition, offset = workload.acknowledged[number]
-        expected = payload(number, workload.sizes[number % len(workload.sizes)])
+        expected = workload.value_of(number)
         found = by_place.get((partition, offset))
         assert found is not None, f"record {number}: lost at partition {partition}, offset {offset}"
         assert found == expected, f"record {number}: changed at {partition}/{offset}"
