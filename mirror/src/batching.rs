@@ -5,7 +5,8 @@
 //! What it is not    a choice of when: the lane says which range.
 //! Invariants        1. with a fixed end the result depends on the source and the [`Batching`]
 //!                   alone: a resend has the same records. 2. timestamps are neither in the future
-//!                   nor of before the clock was set, and the original one is kept in a header.
+//!                   nor of before the clock was set, or are left out where the centre takes none of
+//!                   them; the original one is kept in a header.
 
 use kafka_lite::record_batch::{
     BatchBuilder, BatchOptions, BatchProducer, BatchReadError, BatchView, BuildError, Compression,
@@ -20,6 +21,9 @@ use crate::progress::{Intent, Producer};
 
 /// Timestamps before 2001-09-09, ms, were written by a clock that was never set.
 pub const CLOCK_SET_MS: i64 = 1_000_000_000_000;
+
+/// Stands for the wall clock in the intent of a batch without timestamps.
+const OMITTED_MS: i64 = -2;
 
 /// Room for the headers of one record when sizes are compared with the limit, in bytes.
 const RECORD_OVERHEAD_BYTES: usize = 80;
@@ -42,14 +46,48 @@ pub struct Batching<'a> {
     pub records_max: usize,
     /// Own lane and number of lanes when records go by key.
     pub lane: Option<(i32, i32)>,
-    /// Wall clock to clamp timestamps by; `None` leaves future ones as they are.
-    pub built_ms: Option<i64>,
+    /// What becomes of timestamps.
+    pub timestamps: Timestamps,
     /// What is added to timestamps of before the clock was set, ms; 0 sets them to `built_ms`.
     pub shift_ms: i64,
     /// First offset of a gap that ends at `first_offset`.
     pub gap_start: Option<i64>,
     /// Codec.
     pub compression: Compression,
+}
+
+/// What becomes of the timestamps of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// They stay: the wall clock is not set, nothing is known.
+    Keep,
+    /// Those of a clock that was never set are corrected, those ahead of this wall clock, ms, are
+    /// set to it.
+    Clamp(i64),
+    /// They are left out, Kafka's -1: the centre refuses what this clock says.
+    Omit,
+}
+
+impl Timestamps {
+    /// As an intent says it; see `docs/formats/mirror-state.md`.
+    #[must_use]
+    pub const fn from_built_ms(built_ms: i64) -> Self {
+        match built_ms {
+            0.. => Self::Clamp(built_ms),
+            OMITTED_MS => Self::Omit,
+            _ => Self::Keep,
+        }
+    }
+
+    /// For an intent: the wall clock of the building, or what stands for it.
+    #[must_use]
+    pub const fn built_ms(self) -> i64 {
+        match self {
+            Self::Keep => -1,
+            Self::Clamp(built_ms) => built_ms,
+            Self::Omit => OMITTED_MS,
+        }
+    }
 }
 
 /// A batch and what it covers.
@@ -238,8 +276,10 @@ impl<'a> Building<'a> {
     }
 
     fn timestamp(&self, timestamp: i64) -> i64 {
-        let Some(built_ms) = self.batching.built_ms else {
-            return timestamp;
+        let built_ms = match self.batching.timestamps {
+            Timestamps::Keep => return timestamp,
+            Timestamps::Omit => return -1,
+            Timestamps::Clamp(built_ms) => built_ms,
         };
         let corrected = match timestamp {
             // None at all, or a clock that was set.

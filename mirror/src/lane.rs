@@ -49,6 +49,8 @@ pub(crate) struct Batch {
     pub(crate) target_offset: Option<i64>,
     /// It may have been sent by an earlier connection or process.
     pub(crate) may_have_left: bool,
+    /// A copy on a lost connection may still arrive.
+    pub(crate) may_arrive_late: bool,
     /// The intent is durable when this version of the progress is.
     pub(crate) version: u64,
 }
@@ -86,6 +88,8 @@ pub(crate) enum Verdict {
     Check,
     /// A later batch stands at the target and an earlier one does not.
     Overtaken,
+    /// The same records without timestamps.
+    Untimely,
     /// Smaller batches, then the dead-letter topic.
     Narrow,
     /// The centre forbids it; somebody must change that.
@@ -119,6 +123,10 @@ pub(crate) struct Lane {
     pub(crate) is_proven: bool,
     /// Below this offset batches have at most so many records.
     pub(crate) narrow: Option<(i64, usize)>,
+    /// Until then batches carry no timestamps: the centre refuses those of this clock.
+    pub(crate) timestamps_omitted_until: Option<Duration>,
+    /// The centre has forgotten this producer before its time, or somebody has.
+    pub(crate) is_forgettable: bool,
     /// A record is on its way to the dead-letter topic.
     pub(crate) dead_letter: Option<i64>,
     pub(crate) dead_letter_batch: Option<Bytes>,
@@ -153,6 +161,7 @@ impl Lane {
             state: BatchState::Waiting,
             target_offset: None,
             may_have_left: true,
+            may_arrive_late: true,
             version: 0,
         };
         Self {
@@ -171,6 +180,8 @@ impl Lane {
             retry: Backoff::default(),
             is_proven: false,
             narrow: None,
+            timestamps_omitted_until: None,
+            is_forgettable: false,
             dead_letter: None,
             dead_letter_batch: None,
             is_dead_letter_sent: false,

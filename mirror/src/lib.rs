@@ -28,7 +28,7 @@ mod status;
 mod tail;
 pub mod time;
 
-pub use batching::{Batching, BuildFault, Built};
+pub use batching::{Batching, BuildFault, Built, Timestamps};
 pub use mirror::{Mirror, SourceStart};
 pub use options::{Options, PartitionMapping, TargetName};
 pub use origin::{Origin, Site};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::batching::Batching;
+use crate::batching::{Batching, Timestamps};
 use crate::lane::Lane;
 use crate::limits::KEY_LANES_MAX;
 use crate::link::{Link, Purpose};
@@ -465,7 +465,7 @@ impl Mirror {
                 .narrow
                 .map_or(usize::MAX, |(_, records_max)| records_max),
             lane: own,
-            built_ms: now.is_synchronised.then_some(now.wall_ms),
+            timestamps: lane.timestamps(now),
             shift_ms: self.clock_shift_ms,
             gap_start: lane.gap_start(),
             compression: self.options.compression,
@@ -477,7 +477,7 @@ impl Mirror {
                 end_offset: intent.end_offset,
                 bytes_max: None,
                 records_max: usize::MAX,
-                built_ms: (intent.built_ms >= 0).then_some(intent.built_ms),
+                timestamps: Timestamps::from_built_ms(intent.built_ms),
                 shift_ms: intent.shift_ms,
                 gap_start: intent.gap_start,
                 compression: intent.compression,

@@ -55,6 +55,8 @@ pub struct Counters {
     pub tail_checks: u64,
     /// Records passed over since they were here before.
     pub loops: u64,
+    /// Times that another process had sent as this gateway.
+    pub conflicts: u64,
     /// Times that the watchdog opened everything anew.
     pub watchdog_resets: u64,
 }

@@ -5,6 +5,8 @@
 //! What it is not    a decision what follows; that is the lane's.
 //! Invariants        1. the scan starts behind the last acknowledged record, or at the start of the
 //!                   log where that is gone. 2. it ends at the high watermark of its first answer.
+//!                   3. where another process has written as this producer, the last sequence before
+//!                   and behind the scan is the same: offsets and sequences belong together.
 //! Source            KIP-664 (DescribeProducers); Fetch 4–17; ListOffsets 1–10.
 
 use std::collections::BTreeSet;
@@ -27,6 +29,15 @@ pub(crate) enum Landed {
     Sequence(i32),
     /// First source offsets of the batches of which the target's tail has records.
     Batches(BTreeSet<i64>),
+    /// Another process writes as this producer, a copy of this gateway.
+    Elsewhere {
+        /// The producer's last sequence at the target.
+        last_sequence: i32,
+        /// Source offset behind the last record of this partition at the target.
+        next_offset: i64,
+        /// Offset behind what was looked at, at the target.
+        end_offset: i64,
+    },
     /// The centre does not let us look.
     Unknown,
 }
@@ -53,8 +64,14 @@ pub(crate) struct Tail {
     pub(crate) is_asked: bool,
     /// The producer id is of no use any more, whatever the scan says.
     pub(crate) must_renew: bool,
+    /// The centre had acknowledged batches of the producer and does not know it any more.
+    pub(crate) is_forgotten: bool,
     end_offset: Option<i64>,
     landed: BTreeSet<i64>,
+    /// Last sequence that somebody else has written as this producer.
+    foreign_sequence: Option<i32>,
+    /// Source offset behind the last own record that the scan saw.
+    next_offset: Option<i64>,
 }
 
 impl Tail {
@@ -64,8 +81,11 @@ impl Tail {
             question: Question::Describe,
             is_asked: false,
             must_renew: false,
+            is_forgotten: false,
             end_offset: None,
             landed: BTreeSet::new(),
+            foreign_sequence: None,
+            next_offset: None,
         }
     }
 
@@ -88,18 +108,48 @@ impl Tail {
         let partition = only(partitions, |one| one.error_code)?;
         let own = own_state(progress, &partition.active_producers);
         let Some(state) = own.filter(|_| partition.error_code.is_none()) else {
+            self.is_forgotten = partition.error_code.is_none() && has_acknowledged(progress);
             self.begin_scan(progress);
             return Ok(None);
         };
         let last = state.last_sequence.unwrap_or(-1);
         let epoch = progress.producer.map_or(-1, |producer| producer.epoch);
-        if state.producer_epoch == i32::from(epoch) && is_boundary(progress, last) {
+        let is_epoch = state.producer_epoch == i32::from(epoch);
+        if is_epoch && let Some(foreign) = self.foreign_sequence {
+            return Ok(self.settle_foreign(foreign, last));
+        }
+        if is_epoch && is_boundary(progress, last) {
             return Ok(Some(Landed::Sequence(last)));
         }
-        // It lost what it had acknowledged, or somebody else wrote under this id.
-        self.must_renew = true;
+        if is_epoch && is_ahead(progress, last) {
+            self.foreign_sequence = Some(last);
+        } else {
+            // It lost what it had acknowledged.
+            self.must_renew = true;
+            self.is_forgotten = true;
+        }
         self.begin_scan(progress);
         Ok(None)
+    }
+
+    /// The last sequence behind the scan: if it is that of before, nobody wrote meanwhile.
+    fn settle_foreign(&mut self, foreign: i32, last: i32) -> Option<Landed> {
+        let (Some(next_offset), Some(end_offset)) = (self.next_offset, self.end_offset) else {
+            // Of what was written nothing is there any more.
+            self.must_renew = true;
+            return Some(Landed::Unknown);
+        };
+        if foreign == last {
+            return Some(Landed::Elsewhere {
+                last_sequence: last,
+                next_offset,
+                end_offset,
+            });
+        }
+        self.foreign_sequence = Some(last);
+        self.end_offset = None;
+        self.question = Question::Fetch(end_offset);
+        None
     }
 
     /// DescribeProducers cannot be asked.
@@ -160,6 +210,11 @@ impl Tail {
         let Some(next) = next else {
             return Ok(Some(Landed::Unknown));
         };
+        if next >= end && self.foreign_sequence.is_some() {
+            self.end_offset = Some(next);
+            self.question = Question::Describe;
+            return Ok(None);
+        }
         if next >= end {
             return Ok(Some(Landed::Batches(std::mem::take(&mut self.landed))));
         }
@@ -194,6 +249,7 @@ impl Tail {
                 .ok()?
             {
                 let own = site.own_offset(source, record.ok()?.headers);
+                self.next_offset = self.next_offset.max(own.map(|own| own.saturating_add(1)));
                 let of_own = own.and_then(|offset| intent_of(progress, offset));
                 self.landed.extend(of_own);
             }
@@ -226,6 +282,12 @@ fn own_state<'a>(progress: &Progress, states: &'a [ProducerState]) -> Option<&'a
     states.iter().find(|state| state.producer_id == own.id)
 }
 
+/// Whether the centre has acknowledged something of this producer.
+fn has_acknowledged(progress: &Progress) -> bool {
+    let first = progress.in_flight.front();
+    first.is_some_and(|intent| intent.first_sequence > 0)
+}
+
 /// First source offset of the batch in flight that covers this one.
 fn intent_of(progress: &Progress, offset: i64) -> Option<i64> {
     let mut intents = progress.in_flight.iter();
@@ -242,6 +304,12 @@ fn is_boundary(progress: &Progress, last: i32) -> bool {
     let before = sequence::advance(first.first_sequence, -1);
     let mut ends = progress.in_flight.iter().map(crate::Intent::last_sequence);
     last == before || ends.any(|end| end == last)
+}
+
+/// Whether the centre's last sequence lies behind what it has acknowledged.
+fn is_ahead(progress: &Progress, last: i32) -> bool {
+    let first = progress.in_flight.front();
+    first.is_some_and(|first| !sequence::is_before(last, first.first_sequence))
 }
 
 fn is_elsewhere(code: ErrorCode) -> bool {

@@ -136,6 +136,7 @@ fn mirror_json(name: &str, parts: &[Part]) -> Value {
         "sent_bytes": sum(|status| status.counters.sent_bytes),
         "received_bytes": sum(|status| status.counters.received_bytes),
         "retries": sum(|status| status.counters.retries),
+        "conflicts": sum(|status| status.counters.conflicts),
         "tail_checks": sum(|status| status.counters.tail_checks),
         "missing_records": of_lanes(|lane| lane.missing_records),
         "gaps": of_lanes(|lane| lane.gaps),

@@ -33,6 +33,7 @@ fn collect(collector: &mut Collector, status: &MirrorStatus, kept_bytes: usize, 
         (&CONNECTS, counters.connects),
         (&RETRIES, counters.retries),
         (&TAIL_CHECKS, counters.tail_checks),
+        (&CONFLICTS, counters.conflicts),
         (&LOOPS, counters.loops),
         (&RESETS, counters.watchdog_resets),
         (&KEPT, kept),
@@ -104,6 +105,7 @@ families! {
     CONNECTS Counter "sluice_mirror_connects_total" "Connections that were opened to the centre.";
     RETRIES Counter "sluice_mirror_retries_total" "Batches that were to be sent again.";
     TAIL_CHECKS Counter "sluice_mirror_tail_checks_total" "Times that the centre was asked what it has.";
+    CONFLICTS Counter "sluice_mirror_conflicts_total" "Times that another process had sent as this gateway.";
     LOOPS Counter "sluice_mirror_loops_total" "Records passed over since they were here before.";
     RESETS Counter "sluice_mirror_watchdog_resets_total" "Times that all connections were opened anew for lack of progress.";
     KEPT Gauge "sluice_mirror_kept_bytes" "Bytes of batches kept until the centre acknowledges them.";

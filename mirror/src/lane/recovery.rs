@@ -7,8 +7,10 @@
 
 use kafka_lite::error_code::ErrorCode;
 
+use super::sending::is_old;
 use super::{BatchState, Lane, Phase, Verdict};
-use crate::limits::{TAIL_CHECKS_MAX, WRITE_PAUSE};
+use crate::batching::Timestamps;
+use crate::limits::{TAIL_CHECKS_MAX, TIMESTAMPS_OMITTED_TIME, WRITE_PAUSE};
 use crate::progress::Producer;
 use crate::sequence;
 use crate::tail::Landed;
@@ -51,10 +53,15 @@ impl Lane {
             };
             return Some((verdict, ErrorCode::None, String::new()));
         };
-        let verdict = if has_overtaken {
-            Verdict::Overtaken
-        } else {
-            verdict(*code)
+        let has_timestamps = self
+            .progress
+            .in_flight
+            .front()
+            .is_some_and(|intent| intent.built_ms != Timestamps::Omit.built_ms());
+        let verdict = match verdict(*code) {
+            _ if has_overtaken => Verdict::Overtaken,
+            Verdict::Untimely if !has_timestamps => Verdict::Narrow,
+            other => other,
         };
         Some((verdict, *code, sentence.clone()))
     }
@@ -88,6 +95,11 @@ impl Lane {
         self.linger_until = Some(now.monotonic);
         self.touch();
         self.write_soon(now);
+    }
+
+    /// The centre refuses the timestamps of this clock: they are left out for a while.
+    pub(crate) fn omit_timestamps(&mut self, now: &Now) {
+        self.timestamps_omitted_until = Some(now.monotonic + TIMESTAMPS_OMITTED_TIME);
     }
 
     /// The refused batch is cut in halves, or its only record is to be put aside.
@@ -159,6 +171,21 @@ impl Lane {
         }
     }
 
+    /// A copy of this gateway has sent up to here as this producer: what is left follows under the
+    /// same identity, so that the centre tells the two apart by their sequences.
+    pub(crate) fn follow(&mut self, now: &Now, last_sequence: i32, next_offset: i64, end: i64) {
+        self.recut(now);
+        self.progress.next_sequence = sequence::advance(last_sequence, 1);
+        self.progress.acknowledged_offset = Some(end.saturating_sub(1));
+        self.advance_cursor(now, next_offset.min(self.high_watermark));
+        self.checks = 0;
+    }
+
+    /// Whether everything that was sent has landed.
+    pub(crate) fn has_landed(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     /// What of the batches has landed; returns the records of those that have.
     pub(crate) fn handle_checked(&mut self, now: &Now, landed: &Landed) -> u64 {
         let intents = self.progress.in_flight.iter();
@@ -167,10 +194,21 @@ impl Lane {
                 || match landed {
                     Landed::Sequence(last) => !sequence::is_before(*last, intent.last_sequence()),
                     Landed::Batches(found) => found.contains(&intent.first_offset),
-                    Landed::Unknown => false,
+                    Landed::Unknown | Landed::Elsewhere { .. } => false,
                 };
-            if *landed == Landed::Unknown && batch.may_have_left {
+            // It is sent again, and a copy under way may be taken for another batch.
+            let may_stand_twice = !has_landed
+                && match landed {
+                    Landed::Unknown => batch.may_have_left,
+                    Landed::Elsewhere { .. } => false,
+                    Landed::Sequence(_) | Landed::Batches(_) => {
+                        let is_forgettable = self.is_forgettable || is_old(now, intent);
+                        batch.may_arrive_late && is_forgettable
+                    }
+                };
+            if may_stand_twice {
                 self.progress.possible_duplicates += 1;
+                batch.may_arrive_late = false;
             }
             batch.state = match has_landed {
                 true => BatchState::Acknowledged,
@@ -208,11 +246,11 @@ fn verdict(code: ErrorCode) -> Verdict {
         ErrorCode::MessageTooLarge
         | ErrorCode::RecordListTooLarge
         | ErrorCode::InvalidRecord
-        | ErrorCode::InvalidTimestamp
         | ErrorCode::CorruptMessage
         | ErrorCode::UnsupportedForMessageFormat
         | ErrorCode::InvalidRequest
         | ErrorCode::PolicyViolation => Verdict::Narrow,
+        ErrorCode::InvalidTimestamp => Verdict::Untimely,
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::ClusterAuthorizationFailed
         | ErrorCode::InvalidTopicException

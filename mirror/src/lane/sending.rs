@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_lite::error_code::ErrorCode;
 
 use super::{Batch, BatchState, Lane, Phase};
-use crate::batching::Built;
+use crate::batching::{Built, Timestamps};
 use crate::limits::{CURSOR_DELAY, IN_FLIGHT_MAX, PRODUCER_SAFE_MS, PROVEN_TIME};
 use crate::progress::Intent;
 use crate::sequence;
@@ -47,12 +47,8 @@ impl Lane {
 
     /// How many batches may be unacknowledged.
     pub(crate) fn in_flight_max(&self, now: &Now) -> usize {
-        let is_old = |intent: &Intent| {
-            now.age_ms(intent.max_timestamp)
-                .is_none_or(|age| age > PRODUCER_SAFE_MS)
-        };
         // With records of the past the leader forgets the producer at any time.
-        let is_forgettable = self.progress.in_flight.iter().any(is_old);
+        let is_forgettable = self.progress.in_flight.iter().any(|one| is_old(now, one));
         let is_recent = self
             .acknowledged_at
             .is_some_and(|at| now.monotonic.saturating_sub(at) < PROVEN_TIME);
@@ -60,6 +56,18 @@ impl Lane {
             IN_FLIGHT_MAX
         } else {
             1
+        }
+    }
+
+    /// What becomes of the timestamps of a new batch.
+    pub(crate) fn timestamps(&self, now: &Now) -> Timestamps {
+        let omits = self
+            .timestamps_omitted_until
+            .is_some_and(|until| until > now.monotonic);
+        match now.is_synchronised {
+            _ if omits => Timestamps::Omit,
+            true => Timestamps::Clamp(now.wall_ms),
+            false => Timestamps::Keep,
         }
     }
 
@@ -76,6 +84,7 @@ impl Lane {
             state: BatchState::Waiting,
             target_offset: None,
             may_have_left: false,
+            may_arrive_late: false,
             version,
         });
     }
@@ -233,6 +242,7 @@ impl Lane {
             && batch.state == BatchState::Sent
         {
             batch.state = BatchState::Waiting;
+            batch.may_arrive_late = true;
         }
         self.enter_placing();
     }
@@ -241,4 +251,10 @@ impl Lane {
     pub(crate) fn gap_start(&self) -> Option<i64> {
         (self.log_start_offset > self.read_offset).then(|| self.progress.next_offset())
     }
+}
+
+/// Whether the leader may have forgotten the producer of this batch as soon as it has it.
+pub(super) fn is_old(now: &Now, intent: &Intent) -> bool {
+    now.age_ms(intent.max_timestamp)
+        .is_none_or(|age| age > PRODUCER_SAFE_MS)
 }

@@ -174,6 +174,21 @@ impl Mirror {
             Phase::Checking(tail) => tail.must_renew || lane.is_stuck(),
             Phase::Placing | Phase::Flowing => false,
         };
+        if let Landed::Elsewhere {
+            last_sequence,
+            next_offset,
+            end_offset,
+        } = landed
+        {
+            self.counters.conflicts += 1;
+            lane.follow(now, last_sequence, next_offset, end_offset);
+            lane.phase = Phase::Flowing;
+            lane.last_fault = Some("another process sends as this gateway".to_owned());
+            return;
+        }
+        if let Phase::Checking(tail) = &lane.phase {
+            lane.is_forgettable |= tail.is_forgotten;
+        }
         let records = lane.handle_checked(now, &landed);
         self.counters.records += records;
         if records > 0 {
@@ -182,7 +197,7 @@ impl Mirror {
         if lane.must_recut {
             lane.recut(now);
         }
-        if must_renew {
+        if must_renew && !lane.has_landed() {
             return lane.renumber();
         }
         lane.phase = Phase::Flowing;

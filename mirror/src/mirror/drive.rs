@@ -95,7 +95,7 @@ impl Mirror {
             return;
         };
         lane.last_fault = Some(format!("{} {sentence}", code.name()).trim().to_owned());
-        if verdict != Verdict::Narrow {
+        if !matches!(verdict, Verdict::Narrow | Verdict::Untimely) {
             lane.retry_later(now, &mut self.random);
         }
         match verdict {
@@ -118,6 +118,12 @@ impl Mirror {
                 } else {
                     Tail::new()
                 });
+                self.due.insert(lane.key);
+            }
+            Verdict::Untimely => {
+                lane.omit_timestamps(now);
+                self.counters.retries += 1;
+                lane.recut(now);
                 self.due.insert(lane.key);
             }
             Verdict::Narrow => self.narrow(now, lane, code, &sentence),
@@ -268,7 +274,7 @@ impl Mirror {
             end_offset: built.end_offset,
             records: built.records,
             first_sequence: lane.progress.next_sequence,
-            built_ms: batching.built_ms.unwrap_or(-1),
+            built_ms: batching.timestamps.built_ms(),
             shift_ms: batching.shift_ms,
             gap_start,
             max_timestamp: built.max_timestamp,
