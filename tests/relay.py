@@ -76,7 +76,7 @@ class Relay:
         self._is_cut = False
 
     def close(self):
-        self._call(self._drop_all())
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
@@ -88,11 +88,19 @@ class Relay:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, limit=CHUNK_BYTES)
 
+    async def _end(self):
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _drop_all(self):
         for writer in list(self._writers):
             writer.transport.abort()
 
     async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        asyncio.current_task().add_done_callback(self._tasks.discard)
         if self._is_cut:
             writer.transport.abort()
             return
@@ -105,10 +113,12 @@ class Relay:
             way = Connection(self)
             tasks = [asyncio.ensure_future(way.carry(0, reader, there)),
                      asyncio.ensure_future(way.carry(1, back, writer))]
-            _done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         except OSError:
             pass
         finally:

@@ -50,13 +50,13 @@ class Router:
         for name in (self.near, self.far):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        ip("link", "add", self.device, "type", "veth", "peer", "name", "up", "netns", self.near)
-        ip("-n", self.near, "link", "add", "down", "type", "veth", "peer", "name", "eth",
+        ip("link", "add", self.device, "type", "veth", "peer", "name", "near", "netns", self.near)
+        ip("-n", self.near, "link", "add", "far", "type", "veth", "peer", "name", "eth",
            "netns", self.far)
         ip("addr", "add", f"{first}.1/24", "dev", self.device)
         ip("link", "set", self.device, "up")
-        for name, device, address in ((self.near, "up", f"{first}.2/24"),
-                                      (self.near, "down", f"{second}.1/24"),
+        for name, device, address in ((self.near, "near", f"{first}.2/24"),
+                                      (self.near, "far", f"{second}.1/24"),
                                       (self.far, "eth", f"{second}.2/24")):
             ip("-n", name, "addr", "add", address, "dev", device)
             ip("-n", name, "link", "set", device, "up")

@@ -83,8 +83,8 @@ class SluiceCentre(Broker):
 class Mirrored:
     """A gateway and its centre, `kafka` or `sluice`; with `relay` a link between them."""
 
-    def __init__(self, directory, kind, relay=False, centre_settings=(), data=None, router=None,
-                 **keys):
+    def __init__(self, directory, kind, relay=False, centre_settings=(), router=None, environment=None,
+                 flags=(), data=None, **keys):
         directory = pathlib.Path(directory) / kind
         directory.mkdir()
         self.kind = kind
@@ -96,8 +96,10 @@ class Mirrored:
         if relay:
             self.centre.advertised = self.relay.bootstrap
         config = write_config(directory, self.centre.advertised or self.centre.bootstrap, **keys)
-        self.flags = ["--config", str(config), "--shards", "1", "--memory", "130M"]
+        self.flags = ["--config", str(config), "--shards", "1", "--memory", "130M",
+                      *flags]
         self.gateway = Broker(data or directory / "gateway", directory / "gateway.out", self.flags)
+        self.gateway.environment = environment or {}
 
     def start(self):
         self.centre.start(*self.centre_settings)
@@ -132,6 +134,13 @@ def mirror_command(gateway, *arguments):
 
 def status(gateway):
     return json.loads(mirror_command(gateway, "status", "--output", "json"))["mirrors"][0]
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.05)
 
 
 def partitions(gateway):
@@ -175,6 +184,17 @@ def origin(message):
 
 def read_centre(bootstrap, topic, seconds=60):
     """Every record of a topic at the centre: [(target partition, offset, origin, value)]."""
+    return [(message.partition(), message.offset(), origin(message), message.value())
+            for message in read_messages(bootstrap, topic, seconds)]
+
+
+def read_timestamps(bootstrap, topic):
+    """The timestamps of all records at the centre, ms; -1 for none."""
+    return [message.timestamp()[1] for message in read_messages(bootstrap, topic)]
+
+
+def read_messages(bootstrap, topic, seconds=60):
+    """Every record of a topic."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge",
                          "enable.auto.commit": False, "check.crcs": True, "log_level": 0})
     try:
@@ -197,8 +217,7 @@ def read_centre(bootstrap, topic, seconds=60):
             assert time.monotonic() < deadline, f"not read to the end: {left}"
             for message in consumer.consume(500, 1):
                 assert message.error() is None, message.error()
-                records.append((message.partition(), message.offset(), origin(message),
-                                message.value()))
+                records.append(message)
                 if message.offset() + 1 >= left.get(message.partition(), 1 << 62):
                     left.pop(message.partition(), None)
         return records

@@ -29,7 +29,10 @@ def payload(number, size):
 class Workload:
     """Sends numbered records until stopped; restarts of the broker are librdkafka's to survive."""
 
-    def __init__(self, bootstrap, topic, sizes=(120, 900, 100_000), rate_pause=0.0005):
+    def __init__(self, bootstrap, topic, sizes=(120, 900, 100_000), rate_pause=0.0005,
+                 clock=lambda: 0):
+        # Timestamps of the records, ms; 0 is the present.
+        self.clock = clock
         self.bootstrap = bootstrap
         self.topic = topic
         self.sizes = sizes
@@ -101,6 +104,7 @@ class Workload:
             value = self.value_of(number)
             try:
                 self.producer.produce(self.topic, value, partition=number % PARTITIONS,
+                                      timestamp=self.clock(),
                                       on_delivery=self._delivered(number))
                 self.sent += 1
             except BufferError:
