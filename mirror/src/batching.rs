@@ -5,8 +5,8 @@
 //! What it is not    a choice of when: the lane says which range.
 //! Invariants        1. with a fixed end the result depends on the source and the [`Batching`]
 //!                   alone: a resend has the same records. 2. timestamps are neither in the future
-//!                   nor of before the clock was set, or are left out where the centre takes none of
-//!                   them; the original one is kept in a header.
+//!                   nor of before the clock was set, or are left out where the centre takes none
+//!                   of them; the original one is kept in a header.
 
 use kafka_lite::record_batch::{
     BatchBuilder, BatchOptions, BatchProducer, BatchReadError, BatchView, BuildError, Compression,

@@ -78,8 +78,8 @@ pub const PROVEN_TIME: Duration = Duration::from_secs(3600);
 /// hour.
 pub const FUTURE_MAX_MS: i64 = 5 * 60 * 1000;
 
-/// Time in which batches go without timestamps after the centre has refused some: each attempt costs a
-/// batch on the link, and a wrong clock stays wrong for a while.
+/// Time in which batches go without timestamps after the centre has refused some: each attempt
+/// costs a batch on the link, and a wrong clock stays wrong for a while.
 pub const TIMESTAMPS_OMITTED_TIME: Duration = Duration::from_secs(60);
 
 /// Bytes of a site's name; longer ones are refused.

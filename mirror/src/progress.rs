@@ -78,8 +78,8 @@ pub struct Intent {
     pub records: i32,
     /// Sequence of its first record.
     pub first_sequence: i32,
-    /// Wall clock of its building, ms; future timestamps were clamped by it. -1 when it was not set,
-    /// -2 when the timestamps were left out.
+    /// Wall clock of its building, ms; future timestamps were clamped by it. -1 when it was not
+    /// set, -2 when the timestamps were left out.
     pub built_ms: i64,
     /// What was added to timestamps of before the clock was set, ms.
     pub shift_ms: i64,

@@ -5,8 +5,8 @@
 //! What it is not    a decision what follows; that is the lane's.
 //! Invariants        1. the scan starts behind the last acknowledged record, or at the start of the
 //!                   log where that is gone. 2. it ends at the high watermark of its first answer.
-//!                   3. where another process has written as this producer, the last sequence before
-//!                   and behind the scan is the same: offsets and sequences belong together.
+//!                   3. where another process has written as this producer, the last sequence
+//!                   before and behind the scan is the same: offsets and sequences belong together.
 //! Source            KIP-664 (DescribeProducers); Fetch 4–17; ListOffsets 1–10.
 
 use std::collections::BTreeSet;

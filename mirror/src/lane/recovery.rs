@@ -58,10 +58,13 @@ impl Lane {
             .in_flight
             .front()
             .is_some_and(|intent| intent.built_ms != Timestamps::Omit.built_ms());
-        let verdict = match verdict(*code) {
-            _ if has_overtaken => Verdict::Overtaken,
-            Verdict::Untimely if !has_timestamps => Verdict::Narrow,
-            other => other,
+        let verdict = verdict(*code);
+        let verdict = if has_overtaken {
+            Verdict::Overtaken
+        } else if verdict == Verdict::Untimely && !has_timestamps {
+            Verdict::Narrow
+        } else {
+            verdict
         };
         Some((verdict, *code, sentence.clone()))
     }

@@ -144,7 +144,7 @@ mod tests {
                 bytes_max: None,
                 records_max: 1,
                 lane: None,
-                built_ms: None,
+                timestamps: mirror::Timestamps::Keep,
                 shift_ms: 0,
                 gap_start: *gap_start,
                 compression: kafka_lite::record_batch::Compression::None,
