@@ -136,6 +136,9 @@ pub const MIRROR_DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// the system ends it. A link that swallows everything is found by this.
 pub const MIRROR_SEGMENT_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// Bytes of a file with a password or a private key of a mirror. A longer one is refused.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
 /// Answers of the centre up to this size are read without asking the budget of mirrors: the
 /// connections of a mirror are few.
 pub const MIRROR_SMALL_RESPONSE_BYTES: usize = 16 * 1024;

@@ -21,4 +21,5 @@ pub mod partitioner;
 pub mod primitive;
 pub mod producer;
 pub mod record_batch;
+pub mod sasl;
 pub mod topic_config;

@@ -108,3 +108,10 @@ pub const PARTITIONS_MAX: usize = 200_000;
 pub const REPLICAS_PER_PARTITION_MAX: usize = 9;
 
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
+
+/// Iterations of SCRAM that a server may ask for: RFC 7677 asks for 4,096 at least, Kafka allows
+/// 16,384 at most. Outside: the exchange fails. More would keep a slow core busy for seconds.
+pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=65_536;
+
+/// Bytes of a SCRAM token of a server. A longer one: the exchange fails.
+pub const SCRAM_TOKEN_BYTES_MAX: usize = 4096;

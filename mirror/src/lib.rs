@@ -30,7 +30,7 @@ pub mod time;
 
 pub use batching::{Batching, BuildFault, Built, Timestamps};
 pub use mirror::{Mirror, SourceStart};
-pub use options::{Options, PartitionMapping, TargetName};
+pub use options::{Login, Options, PartitionMapping, TargetName};
 pub use origin::{Origin, Site};
 pub use output::{Address, ConnectionId, Output, SourceKey, WriteId};
 pub use progress::{

@@ -22,13 +22,16 @@ use crate::backoff::Backoff;
 use crate::limits::{
     ANSWER_TIMEOUT, CONNECT_TIMEOUT, RECONNECT_PAUSE, REQUESTS_PER_CONNECTION_MAX,
 };
+use crate::options::Login;
 use crate::output::{Address, ConnectionId, Output};
 use crate::progress::LaneKey;
 use crate::random::Random;
 use crate::time::Now;
 
+mod authentication;
 pub(crate) mod metadata;
 
+use authentication::{Logins, Session};
 use metadata::Metadata;
 
 /// The name that we give ourselves.
@@ -41,6 +44,8 @@ const API_VERSIONS_VERSION: i16 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Versions(i16),
+    Handshake,
+    Token,
     Metadata,
     CreateTopics,
     ProducerId(LaneKey),
@@ -76,6 +81,7 @@ struct Connection {
     pending: VecDeque<Pending>,
     next_correlation_id: i32,
     deadline: Option<Duration>,
+    session: Session,
 }
 
 /// One address that is or was dialled.
@@ -103,6 +109,7 @@ pub(crate) struct Link {
     connections: BTreeMap<ConnectionId, Connection>,
     dials: BTreeMap<Address, Dial>,
     next_connection: u64,
+    logins: Option<Logins>,
     pub(crate) metadata: Metadata,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) sent_bytes: u64,
@@ -112,13 +119,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(bootstrap: Vec<Address>, creates_topics: bool) -> Self {
+    pub(crate) fn new(bootstrap: Vec<Address>, creates_topics: bool, login: Option<Login>) -> Self {
         Self {
             bootstrap,
             next_bootstrap: 0,
             connections: BTreeMap::new(),
             dials: BTreeMap::new(),
             next_connection: 0,
+            logins: login.map(Logins::new),
             metadata: Metadata::new(creates_topics),
             outputs: VecDeque::new(),
             sent_bytes: 0,
@@ -222,6 +230,8 @@ impl Link {
         };
         match answer.purpose {
             Purpose::Versions(asked) => self.handle_versions(now, id, asked, &answer)?,
+            Purpose::Handshake => self.handle_handshake(now, id, &answer.read()?)?,
+            Purpose::Token => self.handle_token(now, id, &answer.read()?)?,
             Purpose::Metadata => {
                 let response = answer.read()?;
                 self.metadata.handle_metadata(now, random, &response);
@@ -269,17 +279,24 @@ impl Link {
             .collect();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.versions = versions;
+        }
+        self.log_in(now, id)
+    }
+
+    /// Requests may go to the broker from now on.
+    fn handle_ready(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
             connection.is_ready = true;
             self.connects += 1;
             if let Some(dial) = self.dials.get_mut(&connection.address) {
                 dial.backoff.reset();
             }
         }
-        Ok(())
     }
 
     /// Asks for metadata and missing topics as far as they are wanted.
     pub(crate) fn drive(&mut self, now: &Now, random: &mut Random) {
+        self.renew_sessions(now);
         if !self.metadata.is_due(now) {
             return;
         }
@@ -323,6 +340,7 @@ impl Link {
             pending: VecDeque::new(),
             next_correlation_id: 0,
             deadline: Some(now.monotonic + CONNECT_TIMEOUT),
+            session: Session::default(),
         };
         self.connections.insert(id, connection);
         self.outputs.push_back(Output::Connect {
@@ -339,7 +357,7 @@ impl Link {
             .iter()
             .filter(|(_, connection)| connection.is_ready);
         ready
-            .find(|(_, connection)| connection.pending.len() < REQUESTS_PER_CONNECTION_MAX)
+            .find(|(_, connection)| connection.room() > 0)
             .map(|(id, _)| *id)
     }
 
@@ -378,8 +396,7 @@ impl Link {
 
     /// How many more requests the connection takes.
     pub(crate) fn room(&self, id: ConnectionId) -> usize {
-        let pending = self.connections.get(&id).map(|one| one.pending.len());
-        pending.map_or(0, |count| REQUESTS_PER_CONNECTION_MAX.saturating_sub(count))
+        self.connections.get(&id).map_or(0, Connection::room)
     }
 
     /// The highest version of an API that both sides speak.
@@ -481,8 +498,21 @@ impl Link {
         let dials = self.dials.values().filter(|dial| dial.connection.is_none());
         let dials = dials.map(|dial| dial.not_before).filter(|_| is_wanted);
         let metadata = self.metadata.poll_timeout().filter(|_| is_wanted);
-        let all = deadlines.chain(dials).chain(metadata);
+        let renewals = self.connections.values();
+        let renewals = renewals.filter_map(|one| one.session.renew_at());
+        let renewals = renewals.filter(|_| is_wanted);
+        let all = deadlines.chain(dials).chain(metadata).chain(renewals);
         all.filter(|at| *at > after).min()
+    }
+}
+
+impl Connection {
+    /// How many more requests it takes.
+    fn room(&self) -> usize {
+        match self.session.is_closing {
+            true => 0,
+            false => REQUESTS_PER_CONNECTION_MAX.saturating_sub(self.pending.len()),
+        }
     }
 }
 

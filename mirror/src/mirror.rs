@@ -87,7 +87,11 @@ impl Mirror {
     pub fn new(now: &Now, options: Options, seed: u64) -> Self {
         Self {
             random: Random::new(seed),
-            link: Link::new(options.bootstrap.clone(), options.create_topics),
+            link: Link::new(
+                options.bootstrap.clone(),
+                options.create_topics,
+                options.login.clone(),
+            ),
             schedule: Schedule::new(&options, Usage::default()),
             options,
             lanes: BTreeMap::new(),
@@ -213,6 +217,14 @@ impl Mirror {
             .link
             .handle_closed(now, &mut self.random, connection, reason);
         self.handle_lost(lost);
+        self.drive(now);
+    }
+
+    /// Bytes went over the link beyond those of frames: TLS's own.
+    pub fn handle_overhead(&mut self, now: &Now, sent: u64, received: u64) {
+        self.link.sent_bytes = self.link.sent_bytes.saturating_add(sent);
+        self.link.received_bytes = self.link.received_bytes.saturating_add(received);
+        self.schedule.count(now, sent.saturating_add(received));
         self.drive(now);
     }
 
@@ -434,7 +446,11 @@ impl Mirror {
                         lane.enter_placing();
                     }
                 }
-                Purpose::Versions(_) | Purpose::Metadata | Purpose::CreateTopics => {}
+                Purpose::Versions(_)
+                | Purpose::Handshake
+                | Purpose::Token
+                | Purpose::Metadata
+                | Purpose::CreateTopics => {}
             }
         }
         self.due.extend(self.lanes.keys().copied());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kafka_lite::record_batch::Compression;
+use kafka_lite::sasl::Credentials;
 
 use crate::limits;
 use crate::origin::Site;
@@ -17,6 +18,8 @@ pub struct Options {
     pub site: Site,
     /// Brokers of the centre to ask first; not empty.
     pub bootstrap: Vec<Address>,
+    /// Who this gateway is to the brokers of the centre; `None` does not log in.
+    pub login: Option<Login>,
     /// Name of a target topic.
     pub target: TargetName,
     /// Which target partition a record goes to.
@@ -55,6 +58,7 @@ impl Options {
             name: name.to_owned(),
             site,
             bootstrap,
+            login: None,
             target: TargetName::default(),
             mapping: PartitionMapping::Sticky,
             create_topics: true,
@@ -69,6 +73,15 @@ impl Options {
             lanes_max: limits::LANES_DEFAULT,
         }
     }
+}
+
+/// How a mirror logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Who it is.
+    pub credentials: Credentials,
+    /// Random bytes from which the nonces of its exchanges come.
+    pub nonce_key: [u8; 32],
 }
 
 /// Which target partition a record goes to.

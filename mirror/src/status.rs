@@ -43,7 +43,7 @@ pub struct Counters {
     pub batches: u64,
     /// Bytes of the acknowledged batches as sent.
     pub batch_bytes: u64,
-    /// Bytes sent on connections, without TLS's own.
+    /// Bytes sent on connections, with TLS's own, without those of TCP and IP.
     pub sent_bytes: u64,
     /// Bytes received.
     pub received_bytes: u64,

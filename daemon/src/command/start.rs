@@ -33,6 +33,7 @@ use crate::limits::{
     DISK_BYTES_MIN, FAILURE_LINGER, PORT_PAUSE, PORT_WAIT, SAME_SIGNAL, STOP_TIMEOUT,
 };
 use crate::log;
+use crate::mirror_service::security::Security;
 use crate::shard::acceptor::{self, Protocol};
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
@@ -135,6 +136,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
     check_memory(&config, sizes.memory_bytes, sizes.shards)
         .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;
     check_passwords(&config)?;
+    check_mirrors(&config)?;
     let kafka = bind("kafka.listen", &config.kafka_listen)?;
     let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
     let bind_if_on = |key: &str, address: &Option<HostPort>| {
@@ -182,6 +184,16 @@ fn check_passwords(config: &Config) -> Result<(), NotStarted> {
     let read = passwords::read(file);
     read.map(drop)
         .map_err(|reason| usage(format!("mqtt.password.file: {reason}")))
+}
+
+/// Files of a mirror that cannot be used are found now, not by the first connection.
+fn check_mirrors(config: &Config) -> Result<(), NotStarted> {
+    for mirror in &config.mirrors {
+        let read = Security::load(mirror);
+        let refused = |reason| usage(format!("mirror.{reason} (mirror {})", mirror.name));
+        drop(read.map_err(refused)?);
+    }
+    Ok(())
 }
 
 /// Settings that the operator leaves to the disk.

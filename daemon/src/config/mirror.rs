@@ -4,9 +4,11 @@
 //!                   only files have them, since a mirror has no single value.
 //! Invariants        1. an error names the key, the file and the line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kafka_lite::record_batch::Compression;
+use kafka_lite::sasl::Mechanism;
 use mirror::{Address, PartitionMapping, TargetName};
 
 use super::keys::size;
@@ -20,6 +22,22 @@ pub struct MirrorConfig {
     pub site: Option<String>,
     /// `bootstrap`
     pub bootstrap: Vec<Address>,
+    /// `security.protocol`
+    pub security_protocol: SecurityProtocol,
+    /// `sasl.mechanism`
+    pub sasl_mechanism: Option<Mechanism>,
+    /// `sasl.username`
+    pub sasl_username: Option<String>,
+    /// `sasl.password.file`
+    pub sasl_password_file: Option<PathBuf>,
+    /// `ssl.ca.location`; `None` believes what the system believes.
+    pub ssl_ca_location: Option<PathBuf>,
+    /// `ssl.certificate.location`
+    pub ssl_certificate_location: Option<PathBuf>,
+    /// `ssl.key.location`
+    pub ssl_key_location: Option<PathBuf>,
+    /// `ssl.server.name`; `None` is the host that is dialled.
+    pub ssl_server_name: Option<String>,
     /// `topics`: patterns with `*`, the more urgent first.
     pub topics: Vec<String>,
     /// `target`
@@ -42,6 +60,51 @@ pub struct MirrorConfig {
     pub drops_oldest: bool,
 }
 
+/// How connections to the centre are secured, by Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityProtocol {
+    /// Neither encrypted nor authenticated.
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// SASL without encryption.
+    SaslPlaintext,
+    /// SASL inside TLS.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    const ALL: [Self; 4] = [
+        Self::Plaintext,
+        Self::Ssl,
+        Self::SaslPlaintext,
+        Self::SaslSsl,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// Whether it logs in.
+    pub const fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+
+    /// Whether it is encrypted.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+}
+
 /// Smallest and largest `batch.bytes`.
 const BATCH_BYTES: (u64, u64) = (1024, 8 << 20);
 
@@ -51,6 +114,14 @@ impl Default for MirrorConfig {
             name: String::new(),
             site: None,
             bootstrap: Vec::new(),
+            security_protocol: SecurityProtocol::Plaintext,
+            sasl_mechanism: None,
+            sasl_username: None,
+            sasl_password_file: None,
+            ssl_ca_location: None,
+            ssl_certificate_location: None,
+            ssl_key_location: None,
+            ssl_server_name: None,
             topics: vec!["*".to_owned()],
             target: TargetName::default(),
             mapping: PartitionMapping::Sticky,
@@ -86,6 +157,9 @@ impl MirrorConfig {
     }
 
     fn apply_single(&mut self, key: &str, value: &str) -> Result<(), Option<String>> {
+        if key.starts_with("security.") || key.starts_with("sasl.") || key.starts_with("ssl.") {
+            return self.apply_security(key, value);
+        }
         match key {
             "name" => self.name = name(value)?,
             "site" => {
@@ -135,6 +209,38 @@ impl MirrorConfig {
         Ok(())
     }
 
+    fn apply_security(&mut self, key: &str, value: &str) -> Result<(), Option<String>> {
+        let text = || match value.is_empty() {
+            true => Err(Some("a text is expected".to_owned())),
+            false => Ok(Some(value.to_owned())),
+        };
+        let file = || text().map(|text| text.map(PathBuf::from));
+        match key {
+            "security.protocol" => {
+                let known = SecurityProtocol::from_name(value);
+                let names = "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
+                self.security_protocol = known.ok_or_else(|| expected(names, value))?;
+            }
+            "sasl.mechanism" => {
+                let names = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+                let known = Mechanism::from_name(value);
+                self.sasl_mechanism = Some(known.ok_or_else(|| expected(names, value))?);
+            }
+            "sasl.username" => self.sasl_username = text()?,
+            "sasl.password" => {
+                let reason = "passwords stand in files: name one with mirror.sasl.password.file";
+                return Err(Some(reason.to_owned()));
+            }
+            "sasl.password.file" => self.sasl_password_file = file()?,
+            "ssl.ca.location" => self.ssl_ca_location = file()?,
+            "ssl.certificate.location" => self.ssl_certificate_location = file()?,
+            "ssl.key.location" => self.ssl_key_location = file()?,
+            "ssl.server.name" => self.ssl_server_name = text()?,
+            _ => return Err(None),
+        }
+        Ok(())
+    }
+
     /// What is missing, once all keys are taken.
     ///
     /// # Errors
@@ -149,7 +255,42 @@ impl MirrorConfig {
                 self.name
             ));
         }
-        Ok(())
+        self.check_security()
+            .map_err(|reason| format!("mirror.{reason} of mirror {}", self.name))
+    }
+
+    /// Keys that contradict `security.protocol` or each other.
+    fn check_security(&self) -> Result<(), String> {
+        let protocol = self.security_protocol;
+        let sasl = [
+            ("sasl.mechanism", self.sasl_mechanism.is_some()),
+            ("sasl.username", self.sasl_username.is_some()),
+            ("sasl.password.file", self.sasl_password_file.is_some()),
+        ];
+        let ssl = [
+            ("ssl.ca.location", self.ssl_ca_location.is_some()),
+            (
+                "ssl.certificate.location",
+                self.ssl_certificate_location.is_some(),
+            ),
+            ("ssl.key.location", self.ssl_key_location.is_some()),
+            ("ssl.server.name", self.ssl_server_name.is_some()),
+        ];
+        let name = protocol.name();
+        let has = protocol.has_sasl();
+        if let Some((key, _)) = sasl.iter().find(|(_, is_set)| *is_set != has) {
+            let what = if has { "is missing" } else { "is of no use" };
+            return Err(format!("{key} {what} with security.protocol {name}"));
+        }
+        let is_idle = |(_, is_set): &&(&str, bool)| *is_set && !protocol.has_tls();
+        if let Some((key, _)) = ssl.iter().find(is_idle) {
+            return Err(format!("{key} is of no use with security.protocol {name}"));
+        }
+        match (&self.ssl_certificate_location, &self.ssl_key_location) {
+            (Some(_), None) => Err("ssl.key.location is missing".to_owned()),
+            (None, Some(_)) => Err("ssl.certificate.location is missing".to_owned()),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
     }
 
     /// Whether a topic is forwarded, and its place in `topics`: the lower, the more urgent.
@@ -262,6 +403,39 @@ mod tests {
     }
 
     #[test]
+    fn security_keys_fit_together() {
+        let check = |rows: &[(&str, &str)]| {
+            let mut config = MirrorConfig::default();
+            for (key, value) in [("name", "hq"), ("bootstrap", "a:1")].iter().chain(rows) {
+                config.apply(key, &[(*value).to_owned()]).unwrap();
+            }
+            config.check().err().unwrap_or_default()
+        };
+        assert_eq!(check(&[]), "");
+        assert_eq!(check(&[("security.protocol", "SSL")]), "");
+        assert_eq!(
+            check(&[("security.protocol", "SASL_SSL")]),
+            "mirror.sasl.mechanism is missing with security.protocol SASL_SSL of mirror hq"
+        );
+        assert_eq!(
+            check(&[("sasl.username", "u")]),
+            "mirror.sasl.username is of no use with security.protocol PLAINTEXT of mirror hq"
+        );
+        assert_eq!(
+            check(&[("ssl.ca.location", "f")]),
+            "mirror.ssl.ca.location is of no use with security.protocol PLAINTEXT of mirror hq"
+        );
+        let one = [
+            ("security.protocol", "SSL"),
+            ("ssl.certificate.location", "f"),
+        ];
+        assert_eq!(
+            check(&one),
+            "mirror.ssl.key.location is missing of mirror hq"
+        );
+    }
+
+    #[test]
     fn bad_values_are_refused_with_what_is_expected() {
         let mut config = MirrorConfig::default();
         for (key, value) in [
@@ -271,6 +445,9 @@ mod tests {
             ("target", "{x}"),
             ("bootstrap", ":"),
             ("compression", "rar"),
+            ("security.protocol", "TLS"),
+            ("sasl.mechanism", "GSSAPI"),
+            ("sasl.password", "secret"),
         ] {
             let error = config.apply(key, &[value.to_owned()]).unwrap_err();
             assert!(error.is_some(), "{key}");

@@ -18,20 +18,23 @@ use bytes::Bytes;
 use kafka_lite::frame::{FrameSplitter, FrameStatus, LENGTH_PREFIX_BYTES};
 use kafka_lite::primitive::EncodedFrame;
 use mirror::{Address, ConnectionId};
-use monoio::io::{AsyncReadRentExt, AsyncWriteRentExt, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
 use super::runner::Runner;
+use super::stream::{self, Reader, Tls, Writer};
 use crate::limits::{MIRROR_DIAL_TIMEOUT, MIRROR_SEGMENT_TIMEOUT, MIRROR_SMALL_RESPONSE_BYTES};
 use crate::shard::memory_budget::{MemoryBudget, Reservation};
 use crate::shard::notify::Notify;
 use crate::sys::socket;
 
+/// How an alert of TLS begins: what a listener with TLS says to who speaks without.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
 /// The end that the runner keeps.
 #[derive(Default)]
 pub(super) struct Link {
     frames: RefCell<VecDeque<Bytes>>,
-    added: Notify,
+    added: Rc<Notify>,
     is_closed: Cell<bool>,
     /// The reader has ended.
     is_ended: Cell<bool>,
@@ -60,7 +63,10 @@ pub(super) async fn run(runner: Rc<Runner>, link: Rc<Link>, id: ConnectionId, ad
     let reason = match dial(&runner, &address).await {
         Err(error) => error.to_string(),
         Ok(_) if link.is_closed.get() => return,
-        Ok(stream) => serve(&runner, &link, id, stream).await,
+        Ok(stream) => match secure(&runner, &link, &address, stream).await {
+            Err(error) => error.to_string(),
+            Ok((stream, tls)) => serve(&runner, &link, id, stream, tls).await,
+        },
     };
     if !link.is_closed.replace(true) {
         runner.input(|mirror, now| mirror.handle_closed(now, id, &reason));
@@ -94,15 +100,45 @@ async fn dial(runner: &Runner, address: &Address) -> io::Result<TcpStream> {
     Err(last)
 }
 
+/// Shakes hands where the mirror has TLS.
+async fn secure(
+    runner: &Runner,
+    link: &Link,
+    address: &Address,
+    mut stream: TcpStream,
+) -> io::Result<(TcpStream, Option<Rc<Tls>>)> {
+    let Some(config) = runner.tls() else {
+        return Ok((stream, None));
+    };
+    link.descriptor.set(Some(stream.as_raw_fd()));
+    let name = runner.config().ssl_server_name.as_deref();
+    let name = name.unwrap_or(&address.host);
+    let added = Rc::clone(&link.added);
+    let shaken = stream::shake_hands(&mut stream, config, name, added).await;
+    link.descriptor.set(None);
+    Ok((stream, Some(shaken?)))
+}
+
 /// Reads frames until the end; returns why it ended.
 async fn serve(
     runner: &Rc<Runner>,
     link: &Rc<Link>,
     id: ConnectionId,
     stream: TcpStream,
+    tls: Option<Rc<Tls>>,
 ) -> String {
+    if link.is_closed.get() {
+        return "closed".to_owned();
+    }
     link.descriptor.set(Some(stream.as_raw_fd()));
-    let (mut reader, writer) = stream.into_split();
+    let (mut reader, writer) = stream::split(stream, tls.clone());
+    let count_overhead = || {
+        if let Some(tls) = &tls {
+            let (sent, received) = tls.take_overhead();
+            runner.input(|mirror, now| mirror.handle_overhead(now, sent, received));
+        }
+    };
+    count_overhead();
     let writing = monoio::spawn(write(Rc::clone(link), writer));
     runner.input(|mirror, now| mirror.handle_connected(now, id));
     let splitter = FrameSplitter::for_responses(mirror::limits::RESPONSE_BYTES_MAX);
@@ -110,6 +146,7 @@ async fn serve(
     let reason = loop {
         match read_frame(&mut reader, &splitter, budget).await {
             Ok((frame, reserved)) if !link.is_closed.get() => {
+                count_overhead();
                 runner.input(|mirror, now| mirror.handle_frame(now, id, frame));
                 drop(reserved);
             }
@@ -132,12 +169,16 @@ async fn serve(
 }
 
 async fn read_frame(
-    reader: &mut impl AsyncReadRentExt,
+    reader: &mut Reader,
     splitter: &FrameSplitter,
     budget: &Rc<MemoryBudget>,
 ) -> io::Result<(Vec<u8>, Option<Reservation>)> {
-    let (result, prefix) = reader.read_exact(vec![0; LENGTH_PREFIX_BYTES]).await;
-    result?;
+    let prefix = reader.read_exact(vec![0; LENGTH_PREFIX_BYTES]).await?;
+    if prefix.starts_with(&TLS_ALERT) {
+        return Err(io::Error::other(
+            "the broker speaks TLS; set security.protocol to SSL or SASL_SSL",
+        ));
+    }
     let status = splitter.poll_frame(&prefix);
     let frame_end = match status.map_err(|error| io::Error::other(error.to_string()))? {
         FrameStatus::BodyMissing { frame_end, .. } | FrameStatus::Complete { frame_end } => {
@@ -154,20 +195,24 @@ async fn read_frame(
         ),
         false => None,
     };
-    let (result, body) = reader.read_exact(vec![0; body_bytes]).await;
-    result?;
+    let body = reader.read_exact(vec![0; body_bytes]).await?;
     Ok((body, reserved))
 }
 
 /// Writes frames until the connection ends.
-async fn write(link: Rc<Link>, mut half: OwnedWriteHalf<TcpStream>) {
+async fn write(link: Rc<Link>, mut writer: Writer) {
     while !link.is_closed.get() && !link.is_ended.get() {
         let next = link.frames.borrow_mut().pop_front();
-        let Some(piece) = next else {
-            link.added.wait().await;
-            continue;
+        let result = match next {
+            Some(piece) => writer.write_all(piece).await,
+            None => {
+                let flushed = writer.flush().await;
+                if flushed.is_ok() {
+                    link.added.wait().await;
+                }
+                flushed
+            }
         };
-        let (result, _piece) = half.write_all(piece).await;
         if result.is_err() {
             // The reader hears of the end as well and tells it.
             if let Some(descriptor) = link.descriptor.get() {

@@ -11,7 +11,9 @@
 mod connection;
 pub(crate) mod metrics;
 mod runner;
+pub(crate) mod security;
 pub(crate) mod state;
+mod stream;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use mirror::{LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey, 
 use tracing::{error, warn};
 
 use self::runner::Runner;
+use self::security::Security;
 use self::state::StateRecord;
 use crate::config::mirror::MirrorConfig;
 use crate::controller;
@@ -78,7 +81,9 @@ impl MirrorService {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
         let site = config.site.as_deref().unwrap_or(&machine);
+        let Security { login, tls } = Security::load(config)?;
         let options = Options {
+            login,
             target: config.target.clone(),
             mapping: config.mapping,
             create_topics: config.create_topics,
@@ -97,7 +102,7 @@ impl MirrorService {
         };
         let seed = shard.wall_clock_ms().unsigned_abs() ^ u64::from(shard.id());
         let mirror = Mirror::new(&runner::now(shard), options, seed);
-        Ok(Runner::new(shard, config.clone(), mirror))
+        Ok(Runner::new(shard, config.clone(), mirror, tls))
     }
 
     /// Keeps progress for the lanes to come; returns the mirrors that are paused.

@@ -6,12 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_lite::catalog::MIRROR_TOPIC;
 use mirror::{
     Address, ConnectionId, LaneKey, Mirror, MirrorStatus, Now, Output, SourceKey, SourceStart,
 };
+use rustls::ClientConfig;
 use storage::disk::Clock;
 use tracing::{info, warn};
 
@@ -33,6 +35,7 @@ const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
 pub(crate) struct Runner {
     shard: Rc<Shard>,
     config: MirrorConfig,
+    tls: Option<Arc<ClientConfig>>,
     mirror: RefCell<Mirror>,
     links: RefCell<BTreeMap<ConnectionId, Rc<Link>>>,
     sources: RefCell<BTreeMap<SourceKey, Rc<Partition>>>,
@@ -43,10 +46,16 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(shard: &Rc<Shard>, config: MirrorConfig, mirror: Mirror) -> Rc<Self> {
+    pub(super) fn new(
+        shard: &Rc<Shard>,
+        config: MirrorConfig,
+        mirror: Mirror,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             shard: Rc::clone(shard),
             config,
+            tls,
             mirror: RefCell::new(mirror),
             links: RefCell::default(),
             sources: RefCell::default(),
@@ -58,6 +67,11 @@ impl Runner {
 
     pub(super) fn shard(&self) -> &Rc<Shard> {
         &self.shard
+    }
+
+    /// How connections are encrypted, if they are.
+    pub(super) fn tls(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.clone()
     }
 
     pub(super) fn config(&self) -> &MirrorConfig {

@@ -53,7 +53,11 @@ impl Mirror {
                     mirror.handle_found(now, lane, found);
                 });
             }
-            Purpose::Versions(_) | Purpose::Metadata | Purpose::CreateTopics => {}
+            Purpose::Versions(_)
+            | Purpose::Handshake
+            | Purpose::Token
+            | Purpose::Metadata
+            | Purpose::CreateTopics => {}
         }
         // The connection has room for another request.
         self.due.extend(self.waiting());
