@@ -211,7 +211,11 @@ impl Controller {
             topic_id: METADATA_TOPIC_ID,
             partition: 0,
         };
-        let log = engine.create_log(key, METADATA_TOPIC, LogConfig::default());
+        let config = LogConfig {
+            uses_reserve: true,
+            ..LogConfig::default()
+        };
+        let log = engine.create_log(key, METADATA_TOPIC, config);
         let partition = shard.state().open_metadata(shard, log);
         partition.wait_until_ready().await;
         if let Some(failure) = partition.failure() {

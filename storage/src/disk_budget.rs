@@ -5,7 +5,8 @@
 //!                   before they reserve blocks.
 //! What it is not    the deleter of old segments (`retention`), nor a measurement: the owner brings
 //!                   the device's figures.
-//! Invariants        1. `take` never lets data into the reserve. 2. what was taken is given back
+//! Invariants        1. `take` never lets data into the reserve; `take_from_reserve` is for what it
+//!                   is kept for. 2. what was taken is given back
 //!                   once, at roll or removal.
 //! Source            design §4; 64 MiB preallocated for each of 1,000 partitions once filled a
 //!                   disk.
@@ -81,10 +82,26 @@ impl DiskBudget {
             self.0.refused_count.set(self.0.refused_count.get() + 1);
             return false;
         }
+        self.note_taken(bytes);
+        true
+    }
+
+    /// Takes `bytes` for what the reserve is there for, beyond the byte budget too, or takes
+    /// nothing and returns false: the device itself is full.
+    pub fn take_from_reserve(&self, bytes: u64) -> bool {
+        let taken = self.0.taken_since_measured_bytes.get();
+        let device = self.0.device.get();
+        let is_there = device.is_none_or(|space| taken.saturating_add(bytes) <= space.free_bytes);
+        if is_there {
+            self.note_taken(bytes);
+        }
+        is_there
+    }
+
+    fn note_taken(&self, bytes: u64) {
         self.adopt(bytes);
         let taken = &self.0.taken_since_measured_bytes;
         taken.set(taken.get().saturating_add(bytes));
-        true
     }
 
     /// Gives bytes back that were taken or adopted.
@@ -102,14 +119,18 @@ impl DiskBudget {
             Some(limit) => limit.saturating_sub(self.0.used_bytes.get()),
             None => u64::MAX,
         };
-        let of_device = match self.0.device.get() {
+        of_limit.min(self.device_bytes())
+    }
+
+    /// Bytes of the device above the reserve, whatever the byte budget says.
+    pub fn device_bytes(&self) -> u64 {
+        match self.0.device.get() {
             Some(space) => space
                 .free_bytes
                 .saturating_sub(space.reserve_bytes())
                 .saturating_sub(self.0.taken_since_measured_bytes.get()),
             None => u64::MAX,
-        };
-        of_limit.min(of_device)
+        }
     }
 
     /// Bytes taken and adopted: segments with their preallocated tails.
@@ -145,6 +166,21 @@ mod tests {
         budget.give_back(2 * MIB);
         assert!(budget.take(2 * MIB));
         assert_eq!(budget.refused_count(), 2);
+    }
+
+    #[test]
+    fn the_reserve_is_there_for_those_who_ask_for_it_and_ends_with_the_device() {
+        let budget = DiskBudget::new(Some(MIB));
+        assert!(budget.take(MIB));
+        budget.set_device_space(DeviceSpace {
+            free_bytes: 60 * MIB,
+            total_bytes: 1024 * MIB,
+            reserve: None,
+        });
+        assert!(!budget.take(1));
+        assert!(budget.take_from_reserve(59 * MIB));
+        assert!(!budget.take_from_reserve(2 * MIB));
+        assert_eq!(budget.used_bytes(), 60 * MIB);
     }
 
     #[test]

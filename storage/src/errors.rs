@@ -46,7 +46,7 @@ pub enum OpenError {
 /// Why an entry was not appended. Nothing of it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// Buffers or the journal are full: wait with `Engine::wait_room` and try again.
+    /// Buffers or the journal are full: wait with `PartitionLog::wait_room` and try again.
     #[error("the append buffers are full")]
     NoRoom,
     /// The device or its budget is full; acknowledged records are safe.

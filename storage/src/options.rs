@@ -151,6 +151,9 @@ pub struct LogConfig {
     /// `flush.ms`: longest time that acknowledged records stay unflushed, at most
     /// [`limits::UNFLUSHED_TIME_MAX`].
     pub flush_interval: Duration,
+    /// The log may take the last bytes of the device, of the append buffers and of the ring, which
+    /// data leaves alone: it holds what others need to go on when the disk is full.
+    pub uses_reserve: bool,
 }
 
 impl Default for LogConfig {
@@ -160,6 +163,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             flush_messages: 1,
             flush_interval: limits::UNFLUSHED_TIME_MAX,
+            uses_reserve: false,
         }
     }
 }

@@ -4,8 +4,13 @@ import os
 import time
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from workload import Workload, judge, read_all
+from workload import PARTITIONS, Workload, judge, read_all
+
+# The sizes of a gateway: the journals of a server alone would fill the disk.
+GATEWAY = ["--memory", "130M", "--shards", "1"]
 
 
 def fill(path, leave_bytes):
@@ -16,20 +21,8 @@ def fill(path, leave_bytes):
         os.posix_fallocate(ballast.fileno(), 0, max(1, size))
 
 
-# With small segments there are closed ones, which nobody may take for room that is missing.
-@pytest.mark.parametrize("segment_bytes", [16 << 20, 256 << 10])
-def test_disk_full_at_a_random_moment_recovers_by_itself_when_room_is_made(
-        seeded, start_broker, loop_disk, segment_bytes):
-    disk = loop_disk(megabytes=256)
-    # The sizes of a gateway: the journals of a server alone would fill the disk.
-    flags = ["--memory", "130M", "--shards", "1", "--log-segment-bytes", str(segment_bytes)]
-    broker = start_broker(data=disk.mount / "data", flags=flags)
-    workload = Workload(broker.bootstrap, "full", sizes=(120, 900, 70_000))
-    workload.create_topic()
-    workload.start()
-    workload.wait_for_acknowledged(seeded.randrange(50, 500))
-    ballast = disk.mount / "ballast"
-    fill(ballast, leave_bytes=seeded.randrange(0, 2_000_000))
+def wait_until_refused(broker, workload):
+    """Waits until nothing has been acknowledged for three seconds; returns how much was before."""
     stalled_since, last = time.monotonic(), len(workload.acknowledged)
     deadline = time.monotonic() + 60
     while time.monotonic() - stalled_since < 3:
@@ -38,6 +31,36 @@ def test_disk_full_at_a_random_moment_recovers_by_itself_when_room_is_made(
         if len(workload.acknowledged) != last:
             stalled_since, last = time.monotonic(), len(workload.acknowledged)
         time.sleep(0.05)
+    return last
+
+
+def wait_until_healthy(broker, seconds=30):
+    deadline = time.monotonic() + seconds
+    while (health := broker.health())[0] != 200:
+        assert time.monotonic() < deadline, health
+        time.sleep(0.1)
+
+
+def committed(consumer, topic):
+    """What the group has committed, by partition."""
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    return {one.partition: one.offset for one in consumer.committed(partitions, timeout=20)}
+
+
+# With small segments there are closed ones, which nobody may take for room that is missing.
+@pytest.mark.parametrize("segment_bytes", [16 << 20, 256 << 10])
+def test_disk_full_at_a_random_moment_recovers_by_itself_when_room_is_made(
+        seeded, start_broker, loop_disk, segment_bytes):
+    disk = loop_disk(megabytes=256)
+    flags = [*GATEWAY, "--log-segment-bytes", str(segment_bytes)]
+    broker = start_broker(data=disk.mount / "data", flags=flags)
+    workload = Workload(broker.bootstrap, "full", sizes=(120, 900, 70_000))
+    workload.create_topic()
+    workload.start()
+    workload.wait_for_acknowledged(seeded.randrange(50, 500))
+    ballast = disk.mount / "ballast"
+    fill(ballast, leave_bytes=seeded.randrange(0, 2_000_000))
+    last = wait_until_refused(broker, workload)
     status, text = broker.health()
     assert status == 503 and "disk" in text, f"/readyz says {status} {text}"
     ballast.unlink()
@@ -46,4 +69,78 @@ def test_disk_full_at_a_random_moment_recovers_by_itself_when_room_is_made(
     figures = judge(workload, read_all(broker.bootstrap, "full"))
     print(f"full disk: {figures}")
     assert broker.health()[0] == 200
+    assert broker.stop() == 0
+
+
+def test_consumers_go_on_committing_out_of_the_reserve_while_producers_are_refused(
+        start_broker, loop_disk):
+    disk = loop_disk(megabytes=256)
+    broker = start_broker(data=disk.mount / "data", flags=GATEWAY)
+    workload = Workload(broker.bootstrap, "reserve", sizes=(120, 900))
+    workload.create_topic()
+    workload.start()
+    workload.wait_for_acknowledged(500)
+    # Half of the reserve of 64 MiB: nothing is left for data.
+    ballast = disk.mount / "ballast"
+    fill(ballast, leave_bytes=32 << 20)
+    last = wait_until_refused(broker, workload)
+    assert broker.health()[0] == 503
+    settings = {"bootstrap.servers": broker.bootstrap, "group.id": "readers",
+                "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer(settings)
+    consumer.subscribe(["reserve"])
+    # More than a ring of the journal: 16 MiB, and each commit of offsets takes a block of 4 KiB.
+    record = consumer.poll(20)
+    assert record is not None and record.error() is None, record
+    for _ in range(5_000):
+        record = consumer.poll(0) or record
+        consumer.commit(record, asynchronous=False)
+    wanted = committed(consumer, "reserve")
+    assert wanted[record.partition()] == record.offset() + 1
+    # Topics are what an operator removes to make room.
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.create_topics([NewTopic("short-lived", 1, 1)])["short-lived"].result(20)
+    admin.delete_topics(["short-lived"])["short-lived"].result(20)
+    assert broker.health()[0] == 503, "producers are still refused"
+    broker.kill()
+    broker.start()
+    assert committed(consumer, "reserve") == wanted
+    consumer.close()
+    ballast.unlink()
+    workload.wait_for_acknowledged(last + 200, seconds=60)
+    workload.finish()
+    judge(workload, read_all(broker.bootstrap, "reserve"))
+    wait_until_healthy(broker)
+    assert broker.stop() == 0
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 32 << 20])
+def test_a_disk_that_is_full_at_the_start_is_read_and_recovers_by_itself(
+        start_broker, loop_disk, leave_bytes):
+    disk = loop_disk(megabytes=256)
+    broker = start_broker(data=disk.mount / "data", flags=GATEWAY)
+    workload = Workload(broker.bootstrap, "start", sizes=(120, 900, 70_000))
+    workload.create_topic()
+    workload.start()
+    workload.wait_for_acknowledged(500)
+    ballast = disk.mount / "ballast"
+    fill(ballast, leave_bytes)
+    last = wait_until_refused(broker, workload)
+    broker.kill()
+    broker.start()
+    # The producer tries again at once, so it is known soon.
+    deadline = time.monotonic() + 30
+    while broker.health()[0] == 200:
+        assert time.monotonic() < deadline, "nobody says that the disk is full"
+        time.sleep(0.1)
+    assert "disk is full" in broker.health()[1]
+    found = read_all(broker.bootstrap, "start")
+    assert sum(len(records) for records in found.values()) >= last
+    assert broker.stop() == 0, "a full disk is no reason to fail at the stop"
+    broker.start()
+    ballast.unlink()
+    workload.wait_for_acknowledged(last + 200, seconds=60)
+    workload.finish()
+    judge(workload, read_all(broker.bootstrap, "start"))
+    wait_until_healthy(broker)
     assert broker.stop() == 0

@@ -274,6 +274,7 @@ impl Log {
                 is_synchronised: true,
             },
             map_bytes: 24 * 1000,
+            uses_reserve: false,
             active_producers: &producers,
             aborted: &[],
         };

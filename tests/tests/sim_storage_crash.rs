@@ -208,7 +208,9 @@ async fn script(engine: SimEngine, clock: Executor, oracle: Rc<Oracle>, term: u3
             _ => (1 + random.below(4), 50 + random.below(400)),
         };
         let bytes = batch(partition, number, (records, size), log.log_end_offset());
-        engine.wait_room(bytes.len()).await;
+        log.wait_room(bytes.len())
+            .await
+            .expect("the engine is open");
         let header = BatchHeader::decode(&bytes).expect("a batch");
         assert_eq!(log.check_producer(&header), ProducerCheck::Append);
         let (first_index, base_offset) = (log.next_index(), log.log_end_offset());

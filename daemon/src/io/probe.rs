@@ -1,11 +1,12 @@
 //! What the file system under the data directory can do.
 //!
 //! What it is        direct and synchronous writes are tried on a file of our own, since flags that
-//!                   a file system accepts do not tell whether a write then works.
+//!                   a file system accepts do not tell whether a write then works. On a full disk
+//!                   nothing can be tried, and the kernel's word is taken.
 //! Source            open(2) O_DIRECT and O_DSYNC; statx(2) STATX_DIOALIGN (Linux 6.1).
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -36,17 +37,25 @@ pub struct Abilities {
 pub fn probe(directory: &Path, allowed: bool) -> io::Result<Abilities> {
     let path = directory.join(PROBE_FILE_NAME);
     // A plain write first: its failure is the operator's problem, not a missing ability.
-    let plain = File::create(&path)?;
-    plain.write_all_at(&[0; 1], 0)?;
-    let abilities = if allowed { probe_direct(&path) } else { None };
+    let written = File::create(&path)?.write_all_at(&[0; 1], 0);
+    let is_full = matches!(&written, Err(error) if error.kind() == ErrorKind::StorageFull);
+    let alignment_bytes = if allowed {
+        direct_alignment(&path, is_full)
+    } else {
+        None
+    };
     std::fs::remove_file(&path)?;
-    Ok(abilities.unwrap_or(Abilities {
-        direct: false,
-        alignment_bytes: 4096,
-    }))
+    if !is_full {
+        written?;
+    }
+    Ok(Abilities {
+        direct: alignment_bytes.is_some(),
+        alignment_bytes: alignment_bytes.unwrap_or(4096),
+    })
 }
 
-fn probe_direct(path: &Path) -> Option<Abilities> {
+/// The alignment with which direct I/O works; `None` when it does not.
+fn direct_alignment(path: &Path, is_full: bool) -> Option<u32> {
     let flags = OFlags::DIRECT | OFlags::DSYNC;
     let file = OpenOptions::new()
         .read(true)
@@ -55,13 +64,12 @@ fn probe_direct(path: &Path) -> Option<Abilities> {
         .open(path)
         .ok()?;
     let told = told_alignment(&file);
+    if is_full {
+        return told;
+    }
     told.into_iter()
         .chain(ALIGNMENTS_BYTES)
         .find(|alignment| write_works(&file, *alignment))
-        .map(|alignment_bytes| Abilities {
-            direct: true,
-            alignment_bytes,
-        })
 }
 
 /// What the kernel says, if it says something usable.

@@ -61,7 +61,7 @@ impl Partition {
         place: usize,
     ) {
         let must_wait = !self.queue.borrow().is_empty()
-            || !self.engine.has_room(request.batch.len())
+            || !self.log.has_room(request.batch.len())
                 && !request.batch.is_empty()
                 && self.failure().is_none();
         let append = QueuedAppend {
@@ -69,7 +69,11 @@ impl Partition {
             observer,
             place,
         };
-        if must_wait {
+        if must_wait && self.log.is_reserve_spent(append.request.batch.len()) {
+            // Whoever waits for the broker's own records hears of it at once.
+            let fault = AppendFault::of_log(&AppendError::DiskFull);
+            append.observer.handle_append(append.place, Err(fault));
+        } else if must_wait {
             self.enqueue(append);
         } else {
             self.append_now(append);

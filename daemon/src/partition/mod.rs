@@ -175,12 +175,7 @@ impl Partition {
                 .observer
                 .handle_append(waiter.place, Err(fault.clone()));
         }
-        let queued = std::mem::take(&mut *self.queue.borrow_mut());
-        for append in queued {
-            append
-                .observer
-                .handle_append(append.place, Err(fault.clone()));
-        }
+        self.refuse_queue(fault);
         self.wake_readers();
     }
 

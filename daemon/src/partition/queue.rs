@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::Partition;
 use super::append::AppendRequest;
-use super::observe::AppendObserver;
+use super::observe::{AppendFault, AppendObserver};
 
 /// An append and who hears of it.
 pub(super) struct QueuedAppend {
@@ -34,8 +34,10 @@ impl Partition {
                 Some(append) => append.request.batch.len(),
                 None => return,
             };
-            self.engine.wait_room(size_bytes).await;
-            if !self.engine.has_room(size_bytes) && self.failure().is_none() {
+            if let Err(error) = self.log.wait_room(size_bytes).await {
+                return self.refuse_queue(&AppendFault::of_log(&error));
+            }
+            if !self.log.has_room(size_bytes) && self.failure().is_none() {
                 continue;
             }
             // No await between taking the front and appending it: nobody overtakes.
@@ -43,6 +45,15 @@ impl Partition {
             if let Some(append) = next {
                 self.append_now(append);
             }
+        }
+    }
+
+    /// There will be no room any more: all that wait hear of it.
+    pub(super) fn refuse_queue(&self, fault: &AppendFault) {
+        for append in self.queue.take() {
+            append
+                .observer
+                .handle_append(append.place, Err(fault.clone()));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_lite::catalog::OFFSETS_TOPIC;
+use kafka_lite::catalog::{OFFSETS_TOPIC, is_bookkeeping};
 use kafka_lite::topic_config::TopicConfig;
 use replication::{
     EntryId, HardState, LogIndex, NodeId, Options, Recovered, Term, TermRun, VoterSet, VotersEntry,
@@ -90,6 +90,7 @@ pub(crate) fn log_config(topic: &str, config: &Arc<TopicConfig>) -> LogConfig {
     let base = LogConfig {
         segment_bytes: config.segment_bytes,
         index_interval_bytes: config.index_interval_bytes,
+        uses_reserve: is_bookkeeping(topic),
         ..LogConfig::default()
     };
     if topic == OFFSETS_TOPIC || config.is_durable_before_acknowledge() {

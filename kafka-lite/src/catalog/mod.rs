@@ -29,5 +29,5 @@ pub use snapshot::{CatalogSnapshot, Node, Topic};
 pub use state::{Applied, Catalog, CatalogFault};
 pub use topic_name::{
     MIRROR_TOPIC, MQTT_RETAINED_TOPIC, MQTT_SESSIONS_TOPIC, OFFSETS_TOPIC, check_topic_name,
-    collision_key, is_internal,
+    collision_key, is_bookkeeping, is_internal,
 };

@@ -57,6 +57,16 @@ pub fn is_internal(name: &str) -> bool {
     )
 }
 
+/// Returns whether the topic holds the positions of those who read, and no data of users: on a
+/// full disk it is still written, out of what data leaves free.
+#[must_use]
+pub fn is_bookkeeping(name: &str) -> bool {
+    matches!(
+        name,
+        OFFSETS_TOPIC | TRANSACTIONS_TOPIC | MIRROR_TOPIC | MQTT_SESSIONS_TOPIC
+    )
+}
+
 /// Returns what two names have in common that differ only in '.' and '_', when the name has either.
 ///
 /// Metric names do not tell such topics apart, so the second is refused.

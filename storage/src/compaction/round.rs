@@ -48,6 +48,8 @@ pub struct CompactionJob<'a> {
     pub clock: WallClock,
     /// Memory for the key map in bytes: 24 per slot, three quarters of the slots are used.
     pub map_bytes: usize,
+    /// The output may stand in the reserve of the disk until it replaces its sources.
+    pub uses_reserve: bool,
     /// Last data offset of each live producer id; that batch stays, if need be empty.
     pub active_producers: &'a BTreeMap<i64, i64>,
     /// Aborted transactions that overlap the log.
@@ -126,6 +128,7 @@ pub async fn compact_log<D: Disk, C: Clock>(
             directory,
             sources: group,
             bytes,
+            uses_reserve: job.uses_reserve,
         };
         let Some(bytes_after) = group.compact(&mut filter, pace, owner).await? else {
             figures.first_dirty_offset = job.plan.first_dirty_offset;
@@ -226,6 +229,7 @@ struct Group<'a, D: Disk> {
     directory: &'a Rc<str>,
     sources: &'a [ClosedSegment],
     bytes: u64,
+    uses_reserve: bool,
 }
 
 impl<D: Disk> Group<'_, D> {
@@ -240,7 +244,10 @@ impl<D: Disk> Group<'_, D> {
         let Some(first) = self.sources.first() else {
             return Ok(Some(0));
         };
-        if !self.store.budget().take(self.bytes) {
+        let budget = self.store.budget();
+        let is_taken =
+            budget.take(self.bytes) || self.uses_reserve && budget.take_from_reserve(self.bytes);
+        if !is_taken {
             let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);
             return Err(DiskError::Full {
                 operation: "compact",
@@ -249,7 +256,7 @@ impl<D: Disk> Group<'_, D> {
             .into());
         }
         let result = self.write_and_switch(first, filter, pace, owner).await;
-        self.store.budget().give_back(self.bytes);
+        budget.give_back(self.bytes);
         if !matches!(result, Ok(Some(_))) {
             // A leftover would be removed at the next start; now is better, but not needed.
             let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);

@@ -188,6 +188,7 @@ impl Log {
                 is_synchronised: true,
             },
             map_bytes: self.map_bytes,
+            uses_reserve: false,
             active_producers: producers,
             aborted: &[],
         }

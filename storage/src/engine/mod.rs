@@ -253,22 +253,6 @@ impl<D: Disk, C: Clock> Engine<D, C> {
             .collect()
     }
 
-    /// Whether an append of `bytes` would find room now.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.shared.has_room(bytes)
-    }
-
-    /// Waits until an append of `bytes` finds room, or the journal has stopped.
-    pub async fn wait_room(&self, bytes: usize) {
-        loop {
-            let seen = self.shared.journal.ring_changed.seen();
-            if self.shared.has_room(bytes) || self.shared.check_open().is_err() {
-                return;
-            }
-            self.shared.journal.ring_changed.after(seen).await;
-        }
-    }
-
     /// Deletes a log with its files; the deletion is durable when it returns.
     ///
     /// # Errors
@@ -295,6 +279,7 @@ impl<D: Disk, C: Clock> Engine<D, C> {
     /// Tells that space was freed on the device: writers that met a full disk try again at once.
     pub fn handle_space_freed(&self) {
         self.shared.set_disk_full(false);
+        self.shared.journal.ring_changed.notify();
         self.shared.write_queue_changed.notify();
         self.shared.write_back.notify();
     }

@@ -251,6 +251,7 @@ fn build_log<D: Disk, C: Clock>(
     }
     state.producers = found.producers.finish(state.log_end_offset);
     cut_side_entries(&mut state);
+    follow_last_term(&mut state);
     shared.add_buffered(state.buffer.bytes());
     shared.update_dirty(slot, &mut state);
     let last_index = state.next_index() - 1;
@@ -338,6 +339,14 @@ fn cut_side_entries<D: Disk>(state: &mut LogState<D>) {
     let behind = state.side.entries().iter().find(|side| side.offset > end);
     if let Some(index) = behind.map(|side| side.index) {
         state.side.truncate_from(index);
+    }
+}
+
+/// Who has an entry of a term has seen that term (Raft §5.1), whatever became of the hard state.
+fn follow_last_term<D: Disk>(state: &mut LogState<D>) {
+    if let Some(last) = state.side.last_term().filter(|last| *last > state.term) {
+        state.term = last;
+        state.vote = None;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::events::LogEvents;
 use crate::journal::{CommitSink, Journal, Release};
+use crate::limits;
 use crate::log_key::LogKey;
 use crate::notify::{Changes, Gate};
 use crate::options::Options;
@@ -58,6 +59,8 @@ pub(crate) struct EngineState<D: Disk, C: Clock> {
     /// A write met a full disk, and none has succeeded since: what operators are told, since
     /// `disk_full` pauses for each new attempt.
     pub(crate) lacks_space: Cell<bool>,
+    /// Free bytes of the ring when records were last carried forward.
+    pub(crate) free_after_carry_bytes: Cell<u64>,
     /// First commit that a recovery replays now.
     pub(crate) replay_from: Cell<u64>,
     pub(crate) checkpoint_bytes: Cell<u64>,
@@ -103,6 +106,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             full_log: Cell::new(false),
             disk_full: Cell::new(false),
             lacks_space: Cell::new(false),
+            free_after_carry_bytes: Cell::new(u64::MAX),
             replay_from: Cell::new(1),
             checkpoint_bytes: Cell::new(0),
             stopped: Cell::new(false),
@@ -134,17 +138,48 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         }
     }
 
-    /// Whether an append of `bytes` finds room in the buffers, the journal's queue and its ring.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+    /// Whether an append of `bytes` finds room in the buffers, the journal's queue and its ring;
+    /// of all three a part is left to logs that use the reserve, as of the disk.
+    pub(crate) fn has_room(&self, bytes: usize, uses_reserve: bool) -> bool {
+        if !uses_reserve && (self.disk_full.get() || !self.has_space(bytes)) {
+            return false;
+        }
         if self.is_direct(bytes) {
             let bulk = self.bulk_bytes.get();
-            return !self.disk_full.get()
-                && (bulk == 0 || bulk + bytes <= self.options.bulk_bytes)
+            return (bulk == 0 || bulk + bytes <= self.options.bulk_bytes)
                 && self.journal.has_room(0);
         }
         let buffered = self.buffered_bytes.get();
-        let fits = buffered == 0 || buffered + bytes <= self.options.append_buffer_bytes;
-        fits && !self.disk_full.get() && self.ring_has_room() && self.journal.has_room(bytes)
+        let fits = buffered == 0 || buffered + bytes <= self.buffer_limit(uses_reserve);
+        fits && self.ring_has_room(uses_reserve) && self.journal.has_room(bytes)
+    }
+
+    /// Whether the device has room for `bytes` and for all that waits in append buffers: nothing
+    /// is taken that can only stay in the ring.
+    fn has_space(&self, bytes: usize) -> bool {
+        let waiting = self.buffered_bytes.get() + self.bulk_bytes.get();
+        let has_space = (waiting + bytes) as u64 <= self.store.budget().device_bytes();
+        if !has_space && !self.lacks_space.replace(true) {
+            tracing::warn!("only the reserve of the disk is left; appends are refused");
+            self.write_back.notify();
+        }
+        has_space
+    }
+
+    /// Whether enough is free again to say that the disk is not full.
+    pub(crate) fn has_space_again(&self) -> bool {
+        self.store.budget().device_bytes() >= u64::from(limits::PREALLOCATION_BYTES_MIN)
+    }
+
+    /// Bytes that append buffers may hold. What a full disk keeps from being written stays below
+    /// a half, so that the buffers of those who use the reserve turn over beside it.
+    fn buffer_limit(&self, uses_reserve: bool) -> usize {
+        let limit = self.options.append_buffer_bytes;
+        match (uses_reserve, self.lacks_space.get()) {
+            (true, _) => limit,
+            (false, true) => limit >> 1,
+            (false, false) => limit - (limit >> 4),
+        }
     }
 
     /// Whether a batch of `bytes` goes straight into its segment.
@@ -154,7 +189,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
 
     /// Why an append that has no room is refused.
     pub(crate) fn no_room(&self) -> AppendError {
-        if self.disk_full.get() {
+        if self.disk_full.get() || self.lacks_space.get() {
             AppendError::DiskFull
         } else {
             AppendError::NoRoom
@@ -166,18 +201,26 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             self.lacks_space.set(true);
         }
         if self.disk_full.replace(full) != full {
-            self.journal.set_growth_refused(full);
+            if !full {
+                self.journal.set_growth_refused(false);
+            }
             self.journal.ring_changed.notify();
         }
     }
 
-    /// An eighth of the ring that exists stays free for Raft and cursors, whatever the producers
-    /// do.
-    fn ring_has_room(&self) -> bool {
+    /// A part of the ring stays free for Raft and cursors, whatever the producers do: a sixteenth,
+    /// another one for the logs that use the reserve, and on a full disk the half that carrying
+    /// forward needs.
+    fn ring_has_room(&self, uses_reserve: bool) -> bool {
+        let shift = match (uses_reserve, self.lacks_space.get()) {
+            (true, _) => 4,
+            (false, true) => 1,
+            (false, false) => 3,
+        };
         self.options.store_nothing
             || self
                 .journal
-                .with_ring(|ring| ring.free_bytes() >= ring.total_bytes() >> 3)
+                .with_ring(|ring| ring.free_bytes() >= ring.total_bytes() >> shift)
     }
 
     pub(crate) fn add_buffered(&self, bytes: usize) {

@@ -4,6 +4,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod early;
+mod full_disk;
 mod producers;
 pub(crate) mod segments;
 mod shards;

@@ -53,6 +53,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
                     let Some(segment) = active_of(log) else {
                         return Ok(());
                     };
+                    segment.set_uses_reserve(log.uses_reserve());
                     segment.append(&pieces, durability).await?;
                     let synced = durability == Durability::OnWrite;
                     log.state.borrow_mut().written_end_offset = end_offset;
@@ -207,8 +208,10 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         loop {
             let result = self.write_log(log, Durability::OnWrite).await;
             match result {
+                // What went into the reserve tells nothing of the room that is left for data.
+                Ok(()) if log.uses_reserve() => return,
                 Ok(()) => {
-                    self.lacks_space.set(false);
+                    self.lacks_space.set(!self.has_space_again());
                     return self.set_disk_full(false);
                 }
                 Err(error) => {
@@ -225,7 +228,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     pub(crate) fn survives(&self, log: &Rc<Log<D>>, error: SegmentError) -> bool {
         let failure = match error {
             SegmentError::Disk(error @ DiskError::Full { .. }) => {
-                if !self.disk_full.get() {
+                if !self.lacks_space.get() {
                     tracing::warn!(%error, "the disk is full; appends are refused");
                 }
                 self.set_disk_full(true);

@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, LogCheckpoint};
 use crate::disk::{Clock, Disk, DiskError};
 use crate::engine::EngineState;
 use crate::journal::format::JournalEntry;
+use crate::journal::ring::Ring;
 use crate::limits;
 use crate::notify::run_all;
 use crate::partition::producers::encode_producers;
@@ -34,18 +35,28 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
                 self.write_back.after(seen).await;
                 continue;
             };
+            let before = self.backlog();
             if let Err(error) = self.write_back_to(commit).await {
                 tracing::error!(%error, "write-back failed");
                 if matches!(error, DiskError::Full { .. }) {
                     self.set_disk_full(true);
                 }
-                self.clock.sleep(limits::DISK_FULL_PAUSE).await;
-            } else if self.disk_full.get() {
-                self.clock.sleep(limits::DISK_FULL_PAUSE).await;
-            } else {
-                self.lacks_space.set(false);
+            } else if !self.disk_full.get() && self.has_space_again() {
+                if self.lacks_space.replace(false) {
+                    self.journal.ring_changed.notify();
+                }
+                // What a stopped log leaves in the ring is no reason to try for ever.
+                if self.backlog() != before || self.write_back_goal().is_none() {
+                    continue;
+                }
             }
+            self.clock.sleep(limits::DISK_FULL_PAUSE).await;
         }
+    }
+
+    /// What write-back makes smaller: bytes in append buffers, and where the journal must start.
+    fn backlog(&self) -> (usize, u64) {
+        (self.buffered().0, self.replay_from.get())
     }
 
     /// Up to which commit logs are to be written back now; `None` when there is no need.
@@ -65,9 +76,12 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             // The older half of what is there.
             oldest + (acknowledged.saturating_sub(oldest) >> 1)
         });
-        // A full disk is tried again even when nothing else asks for it: appends wait for that.
-        let is_due = self.full_log.get() || self.lacks_space.get();
-        let full_log = is_due.then(|| self.journal.acknowledged());
+        // A full disk is tried again even when nothing else asks for it, since appends wait for
+        // that, and all logs are: what uses the reserve must not stay behind what cannot go.
+        if self.lacks_space.get() {
+            return Some(self.journal.acknowledged());
+        }
+        let full_log = self.full_log.get().then(|| self.journal.acknowledged());
         ring_goal.max(memory_goal).or(full_log)
     }
 
@@ -85,8 +99,25 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         }
         self.set_disk_full(false);
         self.write_and_sync(&logs).await;
-        self.carry_forward();
-        self.checkpoint(false).await
+        let has_carried = self.carry_forward();
+        if self.frees_something() {
+            self.checkpoint(false).await?;
+        }
+        if !self.journal.with_ring(Ring::is_half_used) {
+            self.free_after_carry_bytes.set(u64::MAX);
+        } else if has_carried {
+            let free_bytes = self.journal.with_ring(Ring::free_bytes);
+            self.free_after_carry_bytes.set(free_bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint would let the journal start later than the last one; on a full disk
+    /// it is not written for less.
+    fn frees_something(&self) -> bool {
+        let oldest = self.dirty.borrow().first().map(|(commit, _)| *commit);
+        let point = self.journal.replay_point(oldest.unwrap_or(u64::MAX), false);
+        !self.lacks_space.get() || point.is_some_and(|point| point.number > self.replay_from.get())
     }
 
     fn dirty_logs(&self, commit: u64) -> Vec<Rc<Log<D>>> {
@@ -132,16 +163,20 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     }
 
     /// Journals again what cannot be written back (a full disk, a stopped log), so that the ring's
-    /// oldest file becomes free all the same and no acknowledged record is lost.
-    fn carry_forward(&self) {
+    /// oldest file becomes free all the same and no acknowledged record is lost. Whether it did.
+    ///
+    /// Once a sixteenth of the ring was written since the last time, and not before: on a full
+    /// disk the same records would go round the ring without end.
+    fn carry_forward(&self) -> bool {
         let oldest = self.journal.with_ring(|ring| {
+            let grain_bytes = ring.total_bytes() >> 4;
+            let is_used = ring.free_bytes() + grain_bytes <= self.free_after_carry_bytes.get();
             let oldest = ring.oldest_used_last_commit();
-            oldest.filter(|_| ring.is_half_used())
+            oldest.filter(|_| ring.is_half_used() && is_used)
         });
-        let Some(commit) = oldest else { return };
-        if !self.can_carry(commit) {
-            return;
-        }
+        let Some(commit) = oldest.filter(|commit| self.can_carry(*commit)) else {
+            return false;
+        };
         for log in self.dirty_logs(commit) {
             let mut state = log.state.borrow_mut();
             let state = &mut *state;
@@ -161,6 +196,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             }
             self.update_dirty(log.slot, state);
         }
+        true
     }
 
     /// Whether an eighth of the ring is left when everything up to `commit` has been carried

@@ -59,6 +59,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             rules: request.rules,
             clock: request.clock,
             map_bytes: request.map_bytes,
+            uses_reserve: self.log.uses_reserve(),
             active_producers: &active_producers,
             aborted: request.aborted,
         };

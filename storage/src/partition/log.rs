@@ -84,9 +84,8 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
     /// [`LogConfig::flush_messages`] lets it be reported before.
     ///
     /// # Errors
-    /// [`AppendError::NoRoom`]: wait with `Engine::wait_room` and try again; every other error is
-    /// final for
-    /// this entry. Nothing is kept of an entry that was refused.
+    /// [`AppendError::NoRoom`]: wait with [`Self::wait_room`] and try again; every other error is
+    /// final for this entry. Nothing is kept of an entry that was refused.
     ///
     /// # Panics
     /// When index or term do not follow the log's last entry: the caller's Raft state is not this
@@ -107,6 +106,34 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         }
     }
 
+    /// Whether an append of `bytes` would find room now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.shared.has_room(bytes, self.log.uses_reserve())
+    }
+
+    /// Waits until an append of `bytes` finds room.
+    ///
+    /// # Errors
+    /// The engine stops or its journal has failed: there will be no room.
+    pub async fn wait_room(&self, bytes: usize) -> Result<(), AppendError> {
+        loop {
+            let seen = self.shared.journal.ring_changed.seen();
+            self.shared.check_open()?;
+            if self.has_room(bytes) {
+                return Ok(());
+            }
+            self.shared.journal.ring_changed.after(seen).await;
+        }
+    }
+
+    /// Whether the disk is full and an append of `bytes` finds no room in the reserve either:
+    /// nothing but the operator makes room for it.
+    pub fn is_reserve_spent(&self, bytes: usize) -> bool {
+        let is_busy = !self.shared.journal.has_room(bytes);
+        let may_wait = !self.log.uses_reserve() || is_busy;
+        !may_wait && self.shared.lacks_space.get() && !self.has_room(bytes)
+    }
+
     fn append_batch(
         &self,
         bytes: &Bytes,
@@ -121,7 +148,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         self.shared.check_open()?;
         let mut state = self.log.state.borrow_mut();
         check_next(&state, first_index, term)?;
-        if !self.shared.has_room(bytes.len()) {
+        if !self.shared.has_room(bytes.len(), state.config.uses_reserve) {
             return Err(self.shared.no_room());
         }
         let direct = self.shared.is_direct(bytes.len());

@@ -118,6 +118,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// [`LogConfig::uses_reserve`].
+    pub(crate) fn uses_reserve(&self) -> bool {
+        self.state.borrow().config.uses_reserve
+    }
+
     /// The directory of the log's segments.
     pub(crate) fn directory(&self) -> &Rc<str> {
         self.directory

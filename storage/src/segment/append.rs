@@ -160,7 +160,7 @@ impl<D: Disk> Segment<D> {
     }
 
     /// Sees to it that blocks up to `end` are reserved: doubling steps, or exactly what is needed
-    /// when space is short.
+    /// when space is short and when it comes out of the reserve.
     async fn reserve(&self, end: u32) -> Result<(), SegmentError> {
         let block = u64::from(self.store.disk().alignment_bytes());
         let needed = u64::from(end).next_multiple_of(block);
@@ -174,17 +174,25 @@ impl<D: Disk> Segment<D> {
         );
         let limit = u64::from(self.options.segment_bytes).next_multiple_of(block);
         let wanted = (reserved + step).min(limit).max(needed);
-        match self.reserve_exactly(reserved, wanted).await {
-            Err(DiskError::Full { .. }) if wanted > needed => {
-                self.reserve_exactly(reserved, needed).await?;
-            }
-            result => result?,
+        let mut result = self.reserve_exactly(reserved, wanted, false).await;
+        if matches!(result, Err(DiskError::Full { .. })) && wanted > needed {
+            result = self.reserve_exactly(reserved, needed, false).await;
         }
-        Ok(())
+        if matches!(result, Err(DiskError::Full { .. })) && self.uses_reserve.get() {
+            result = self.reserve_exactly(reserved, needed, true).await;
+        }
+        Ok(result?)
     }
 
-    async fn reserve_exactly(&self, reserved: u64, wanted: u64) -> Result<(), DiskError> {
-        if !self.store.budget().take(wanted - reserved) {
+    async fn reserve_exactly(
+        &self,
+        reserved: u64,
+        wanted: u64,
+        from_reserve: bool,
+    ) -> Result<(), DiskError> {
+        let (budget, bytes) = (self.store.budget(), wanted - reserved);
+        let is_taken = budget.take(bytes) || from_reserve && budget.take_from_reserve(bytes);
+        if !is_taken {
             return Err(DiskError::Full {
                 operation: "reserve",
                 path: self.path(),

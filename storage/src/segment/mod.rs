@@ -88,6 +88,7 @@ pub struct Segment<D: Disk> {
     state: RefCell<State>,
     index: Rc<RefCell<SegmentIndex>>,
     create: Cell<bool>,
+    uses_reserve: Cell<bool>,
 }
 
 /// Handles for writing; both also read.
@@ -188,6 +189,7 @@ impl<D: Disk> Segment<D> {
             }),
             index: Rc::new(RefCell::new(index)),
             create: Cell::new(false),
+            uses_reserve: Cell::new(false),
         }
     }
 
@@ -242,6 +244,12 @@ impl<D: Disk> Segment<D> {
     /// Offset after the last appended batch, exclusive.
     pub fn next_offset(&self) -> i64 {
         self.state.borrow().next_offset
+    }
+
+    /// Whether appends may take space that the disk keeps in reserve, see
+    /// [`crate::LogConfig::uses_reserve`].
+    pub fn set_uses_reserve(&self, uses_reserve: bool) {
+        self.uses_reserve.set(uses_reserve);
     }
 
     /// Bytes appended; the length of the file without its preallocated rest.

@@ -211,7 +211,7 @@ fn reseal_batches(mut bytes: &mut [u8]) {
 }
 
 /// Inputs that once found something.
-const FOUND: [&[u8]; 5] = [
+const FOUND: [&[u8]; 6] = [
     // A segment that claims the end of the log and has nothing there.
     &[
         0x82, 0x5a, 0x0d, 0x97, 0x6f, 0x0e, 0x00, 0x04, 0x3d, 0x02, 0xff, 0x01,
@@ -227,6 +227,11 @@ const FOUND: [&[u8]; 5] = [
     ],
     // A commit that a clean checkpoint has made superfluous is damaged; a later one asked for it.
     &[2, 13, 4, 13, 61, 2, 1, 7, 1, 61, 2, 255, 1],
+    // A side entry of a resealed journal with a later term than the hard state.
+    &[
+        0x81, 3, 5, 3, 0x3d, 2, 0x0a, 0x87, 0x17, 0x29, 0, 0x8e, 0x8e, 0x8e, 0, 0, 0, 0, 0, 0, 0,
+        0xff, 1,
+    ],
 ];
 
 /// Every kind of edit in every file of every image.

@@ -1,7 +1,7 @@
 //! Damaged segments under an open log: a read gives records or an error, never nothing.
 
 use crate::engine::tests::segments::small_ring;
-use crate::engine::tests::{Harness, TestLog, append, batch, key, start_term};
+use crate::engine::tests::{Harness, TestLog, append, batch, key, new_log, start_term};
 use crate::testing::MemoryDisk;
 use crate::testing::batches::headers;
 use crate::{AppendError, LogConfig, ReadError};
@@ -79,4 +79,21 @@ fn a_lookup_by_time_over_a_wrong_base_offset_is_an_error() {
     let (mut harness, log) = opened(&disk);
     let found = harness.run(log.offset_for_timestamp(1_500, 18));
     assert!(matches!(found, Err(ReadError::Corrupt(_))), "{found:?}");
+}
+
+#[test]
+fn an_entry_of_a_later_term_than_the_hard_state_is_a_term_that_was_seen() {
+    let disk = MemoryDisk::new();
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = new_log(&harness, 1);
+    harness.engine.journal_hard_state(log.slot(), 1, Some(1));
+    start_term(&log, 7);
+    harness.settle();
+    disk.lose_power();
+    let harness = Harness::open(&disk, small_ring());
+    assert_eq!(
+        (harness.recovered[0].term, harness.recovered[0].vote),
+        (7, None)
+    );
+    assert_eq!(harness.engine.log(key(1)).unwrap().hard_state(), (7, None));
 }

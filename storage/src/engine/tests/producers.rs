@@ -65,7 +65,7 @@ impl Client {
         }
         let sequence = i32::try_from(self.sent.len()).unwrap() * 2;
         let bytes = produced(self.id, sequence, value_bytes);
-        if log.failure().is_some() || !log.shared.has_room(bytes.len()) {
+        if log.failure().is_some() || !log.has_room(bytes.len()) {
             return;
         }
         assert_eq!(check(log, &bytes), ProducerCheck::Append);

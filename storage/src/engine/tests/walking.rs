@@ -169,7 +169,7 @@ fn the_ring_grows_with_use_and_a_stopped_shard_opens_again() {
     let log = new_log(&harness, 1);
     assert_eq!(disk.paths().len(), 1);
     let mut appended = 1;
-    while harness.engine.has_room(20_100) && appended < 60 {
+    while log.has_room(20_100) && appended < 60 {
         append(&log, batch(1, 20_000, 1));
         harness.settle();
         appended += 1;
