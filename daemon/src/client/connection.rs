@@ -190,7 +190,9 @@ impl Connection {
         let mut prefix = [0_u8; LENGTH_PREFIX_BYTES];
         read_exact(&mut self.stream, &mut prefix, deadline)?;
         let status = self.splitter.poll_frame(&prefix);
-        let frame_end = match status.map_err(|error| io::Error::other(error.to_string()))? {
+        // A web server, say: its first bytes read as a length that no answer has.
+        let foreign = |error| io::Error::other(format!("this is no Kafka broker: {error}"));
+        let frame_end = match status.map_err(foreign)? {
             FrameStatus::BodyMissing { frame_end, .. } | FrameStatus::Complete { frame_end } => {
                 frame_end
             }

@@ -8,7 +8,9 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -140,6 +142,9 @@ def test_alter_changes_settings_and_partitions(sluice, table, topic):
     sluice("topic", "alter", name, "-s", "retention.ms=3600000", "--partitions", 3)
     eventually(lambda: retention() == ("3600000", "topic"))
     eventually(lambda: table("topic", "describe", name)[0]["partition_count"] == 3)
+    # As `topic create` has it.
+    sluice("topic", "alter", name, "-c", "retention.ms=7200000")
+    eventually(lambda: retention() == ("7200000", "topic"))
     sluice("topic", "alter", name, "--delete", "retention.ms")
     eventually(lambda: retention() == before)
     fewer = sluice("topic", "alter", name, "--partitions", 1, code=1)
@@ -316,6 +321,35 @@ def test_a_reader_that_goes_away_is_no_error(binary, bootstrap, sluice, topic):
         ["bash", "-c", command], capture_output=True, text=True, timeout=50, check=True
     )
     assert (done.stdout, done.stderr) == ("xxx0\n", "")
+
+
+@pytest.mark.parametrize("more", ["", "--output json"])
+def test_records_are_written_to_the_end_when_nobody_reads_the_report(
+        binary, bootstrap, sluice, topic, more):
+    name, count = topic(), 300_000
+    command = (f"seq {count} | '{binary}' produce {name} -b {bootstrap} {more} | head -1 >/dev/null;"
+               " echo ${PIPESTATUS[1]}")
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=50, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    last = sluice("consume", name, "-o", "-1", "-e", "-f", "%o %v\\n").stdout
+    assert last == f"{count - 1} {count}\n"
+
+
+def test_what_is_no_broker_is_called_so(sluice):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def answer():
+            with server.accept()[0] as connection:
+                connection.recv(1)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        failed = sluice("topic", "list", "-b", address, code=1)
+        thread.join(10)
+    assert failed.stderr.count("\n") == 1 and "no Kafka broker" in failed.stderr, failed.stderr
 
 
 def test_a_group_goes_on_where_it_stopped_and_can_seek(sluice, table, topic):

@@ -6,7 +6,7 @@
 
 mod input;
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -110,6 +110,7 @@ impl ProduceArguments {
             producer: Producer::new(topic, options),
             sticky: Sticky::new(u32::try_from(now_ms() & 0xffff).unwrap_or(0)),
             out: BufWriter::new(io::stdout().lock()),
+            is_quiet: self.quiet,
         };
         let (sender, receiver) = sync_channel(INPUT_QUEUE_RECORDS);
         let format = self.format.clone();
@@ -138,6 +139,8 @@ struct Rounds<'a> {
     producer: Producer,
     sticky: Sticky,
     out: BufWriter<StdoutLock<'static>>,
+    /// Nobody wants to know, or nobody listens any more.
+    is_quiet: bool,
 }
 
 impl Rounds<'_> {
@@ -215,16 +218,21 @@ impl Rounds<'_> {
 
     fn send(&mut self, cluster: &mut Cluster) -> Result<(), CommandError> {
         self.sticky.advance();
-        for produced in self.producer.send(cluster)? {
-            self.show(&produced)?;
+        let produced = self.producer.send(cluster)?;
+        if self.is_quiet {
+            return Ok(());
         }
-        Ok(self.out.flush()?)
+        let mut shown = produced.iter().try_for_each(|one| self.show(one));
+        shown = shown.and_then(|()| self.out.flush());
+        match shown {
+            // The records are the work: it is finished whoever stops listening.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_quiet = true,
+            other => other?,
+        }
+        Ok(())
     }
 
     fn show(&mut self, produced: &Produced) -> io::Result<()> {
-        if self.arguments.quiet {
-            return Ok(());
-        }
         let Produced {
             partition,
             offset,

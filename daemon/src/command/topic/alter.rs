@@ -36,7 +36,14 @@ pub struct AlterArguments {
     #[arg(required = true, value_name = "TOPIC")]
     names: Vec<String>,
     /// Change a setting; may be given again
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = key_value)]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME=VALUE",
+        value_parser = key_value,
+        visible_alias = "config",
+        visible_short_alias = 'c'
+    )]
     set: Vec<(String, String)>,
     /// Let a setting fall back to that of the broker; may be given again
     #[arg(short, long, value_name = "NAME")]
