@@ -116,6 +116,28 @@ impl StoredMessage {
     /// Reads the message of a record that MQTT wrote; `None` for any other record.
     #[must_use]
     pub fn read(record: &Record<'_>) -> Option<Self> {
+        let stored = Self::collect(record);
+        (!stored.message.topic.is_empty()).then_some(stored)
+    }
+
+    /// The message that a record of a Kafka client becomes under this topic; its headers are user
+    /// properties, or the properties of their `mqtt.` names. A record without value has an empty
+    /// payload.
+    #[must_use]
+    pub fn of_kafka(record: &Record<'_>, topic: Arc<str>, qos: Qos) -> Self {
+        let mut stored = Self::collect(record);
+        stored.client_id = None;
+        stored.message = Message {
+            topic,
+            qos,
+            retain: false,
+            ..stored.message
+        };
+        stored
+    }
+
+    /// Everything that a record says; the topic is empty when it names none.
+    fn collect(record: &Record<'_>) -> Self {
         let mut stored = Self {
             message: Message {
                 payload: Bytes::copy_from_slice(record.value.unwrap_or_default()),
@@ -125,19 +147,18 @@ impl StoredMessage {
             timestamp_ms: record.timestamp,
         };
         let mut properties = MessageProperties::default();
-        let mut has_topic = false;
         for header in record.headers {
             let value = header.value.unwrap_or_default();
             if header.key == TOPIC {
-                let topic = std::str::from_utf8(value).ok()?;
-                has_topic = is_topic_name(topic);
-                stored.message.topic = topic.into();
+                let topic = std::str::from_utf8(value).ok();
+                let topic = topic.filter(|topic| is_topic_name(topic));
+                stored.message.topic = topic.unwrap_or_default().into();
             } else {
                 stored.read_header(&mut properties, header.key, value);
             }
         }
         stored.message.properties = properties.boxed();
-        has_topic.then_some(stored)
+        stored
     }
 
     fn read_header(&mut self, properties: &mut MessageProperties, name: &[u8], value: &[u8]) {

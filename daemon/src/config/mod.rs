@@ -67,6 +67,8 @@ pub struct Config {
     pub mqtt_anonymous: Option<bool>,
     /// `mqtt.rules`
     pub mqtt_rules: mqtt::mapping::Mapping,
+    /// `mqtt.publish.rules`
+    pub mqtt_publish_rules: mqtt::mapping::Outgoing,
     /// `mqtt.topics.max`
     pub mqtt_topics_max: usize,
     /// `mqtt.packet.max.bytes`

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use kafka_lite::catalog::Topic;
 use kafka_lite::primitive::Uuid;
+use kafka_lite::record_batch::Record;
 use mqtt::encode::Delivery;
 use mqtt::filter::{matches, split_shared};
 use mqtt::message::Qos;
@@ -270,11 +271,13 @@ fn places(
     deliveries: &Deliveries,
     topic: &Arc<Topic>,
 ) -> Vec<(Place, PartitionName)> {
-    let mapping = &shard.state().mqtt().mapping;
+    let service = shard.state().mqtt();
+    let may_feed = |filter: &str| {
+        service.mapping.may_feed(&topic.name, filter)
+            || service.outgoing.may_feed(&topic.name, filter)
+    };
     let subscriptions = deliveries.subscriptions.borrow();
-    let is_wanted = subscriptions
-        .iter()
-        .any(|one| mapping.may_feed(&topic.name, &one.filter));
+    let is_wanted = subscriptions.iter().any(|one| may_feed(&one.filter));
     if topic.is_internal() || !is_wanted {
         return Vec::new();
     }
@@ -353,6 +356,17 @@ async fn run_source(
     deliveries: &Rc<Deliveries>,
     source: &Rc<Source>,
 ) {
+    let service = Rc::clone(shard.state().mqtt());
+    let catalog = shard.catalog();
+    let topic = catalog.topic_by_id(&source.place.topic_id.0).cloned();
+    drop(catalog);
+    let outgoing = topic
+        .as_ref()
+        .and_then(|topic| Some((&topic.name, service.outgoing.rule(&topic.name)?)));
+    let read = |record: &Record<'_>| {
+        let published = StoredMessage::read(record);
+        published.or_else(|| outgoing.and_then(|(name, rule)| rule.message(name, record)))
+    };
     loop {
         let next = source.next.get();
         monoio::select! {
@@ -365,7 +379,7 @@ async fn run_source(
         let mut messages = Vec::new();
         let client_id = connection.client_id();
         let behind = for_each_record(&fetched.pieces, next, |record| {
-            let Some(stored) = StoredMessage::read(record) else {
+            let Some(stored) = read(record) else {
                 return;
             };
             let is_own = stored.client_id.as_deref() == Some(&*client_id);

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use kafka_lite::catalog::{Topic, TopicId};
 use mqtt::connection::ConnectionOptions;
-use mqtt::mapping::Mapping;
+use mqtt::mapping::{Mapping, Outgoing};
 use mqtt::message::{Message, Qos};
 use mqtt::reason::ReasonCode;
 
@@ -60,6 +60,7 @@ pub(crate) use self::reader::serve;
 /// What MQTT keeps on one shard.
 pub(crate) struct MqttService {
     mapping: Mapping,
+    outgoing: Outgoing,
     options: ConnectionOptions,
     login: Login,
     connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
@@ -83,6 +84,7 @@ impl MqttService {
         let packet_bytes_max = usize::try_from(config.mqtt_packet_max_bytes).unwrap_or(usize::MAX);
         Rc::new(Self {
             mapping: config.mqtt_rules.clone(),
+            outgoing: config.mqtt_publish_rules.clone(),
             options: ConnectionOptions {
                 packet_bytes_max,
                 keep_alive_seconds_max: 0,

@@ -9,12 +9,14 @@
 //! Invariants        1. what comes out is a valid Kafka topic name.
 //! Source            `docs/mqtt.md`, "Rules".
 
+mod outgoing;
 mod rule;
 mod template;
 
 use crate::filter::overlap;
 use crate::limits::RULES_MAX;
 
+pub use self::outgoing::{Outgoing, OutgoingRule};
 pub use self::rule::{Rule, RuleError};
 
 /// The topic of what no rule matches, and of what may not have a topic of its own.

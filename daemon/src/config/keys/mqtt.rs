@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mqtt::mapping::Mapping;
+use mqtt::mapping::{Mapping, Outgoing};
 
 use super::Key;
 use super::values::{boolean, host_port, number, set, size, unless};
@@ -58,6 +58,22 @@ pub(super) static KEYS: &[Key] = &[
             let rules = if text == "auto" { "" } else { text };
             config.mqtt_rules = Mapping::parse(rules).map_err(|error| error.to_string())?;
             Ok(())
+        },
+    },
+    Key {
+        name: "mqtt.publish.rules",
+        flag: None,
+        default: "off",
+        value: "RULES|off",
+        help: "Which Kafka topics MQTT subscribers get: `KAFKA-TOPIC -> MQTT-TOPIC qos=1`, one rule per \
+               line; the MQTT topic may hold {topic} and {key}",
+        apply: |config, text| {
+            if text.is_empty() {
+                return Err("a rule `KAFKA-TOPIC -> MQTT-TOPIC` is expected".to_owned());
+            }
+            let rules = if text == "off" { "" } else { text };
+            let parsed = Outgoing::parse(rules).map_err(|error| error.to_string());
+            set(&mut config.mqtt_publish_rules, parsed)
         },
     },
     Key {
