@@ -53,6 +53,10 @@ class Router:
         ip("link", "add", self.device, "type", "veth", "peer", "name", "near", "netns", self.near)
         ip("-n", self.near, "link", "add", "far", "type", "veth", "peer", "name", "eth",
            "netns", self.far)
+        # The questions of IPv6 would be counted as bytes of the link.
+        quiet = "echo 1 > /proc/sys/net/ipv6/conf/%s/disable_ipv6 || true"
+        subprocess.run(["sh", "-c", quiet % self.device], check=True)
+        subprocess.run(["ip", "netns", "exec", self.near, "sh", "-c", quiet % "all"], check=True)
         ip("addr", "add", f"{first}.1/24", "dev", self.device)
         ip("link", "set", self.device, "up")
         for name, device, address in ((self.near, "near", f"{first}.2/24"),
