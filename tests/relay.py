@@ -119,7 +119,8 @@ class Relay:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # Cancelled by `close` only; asyncio complains of streams whose task says so.
             pass
         finally:
             for one in (writer, there):
