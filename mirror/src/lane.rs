@@ -110,6 +110,8 @@ pub(crate) struct Lane {
     pub(crate) progress: Progress,
     pub(crate) phase: Phase,
     pub(crate) log_start_offset: i64,
+    /// Records from here on were appended by this process: its clock corrects them.
+    pub(crate) own_offset: i64,
     pub(crate) high_watermark: i64,
     pub(crate) batches: VecDeque<Batch>,
     /// First offset that was not looked at; ahead of the last intent where records were passed
@@ -171,6 +173,7 @@ impl Lane {
             priority: 0,
             phase: Phase::Placing,
             log_start_offset: 0,
+            own_offset: 0,
             high_watermark: 0,
             batches: progress.in_flight.iter().map(batch).collect(),
             read_offset: progress.next_offset(),

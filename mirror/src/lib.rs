@@ -36,5 +36,6 @@ pub use output::{Address, ConnectionId, Output, SourceKey, WriteId};
 pub use progress::{
     Intent, LaneKey, Producer, Progress, ProgressError, ProgressTable, StateKey, Target,
 };
+pub use schedule::Usage;
 pub use status::{Counters, LaneStatus, LinkState, MirrorStatus};
 pub use time::Now;

@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::batching::{Batching, Timestamps};
 use crate::lane::Lane;
 use crate::limits::KEY_LANES_MAX;
 use crate::link::{Link, Purpose};
 use crate::options::{Options, PartitionMapping};
 use crate::output::{ConnectionId, Output, SourceKey, WriteId};
-use crate::progress::{Intent, LaneKey, Progress, StateKey};
+use crate::progress::{LaneKey, Progress, StateKey};
 use crate::random::Random;
 use crate::schedule::{Gate, Schedule, Usage};
 use crate::status::{Counters, LaneStatus, LinkState, MirrorStatus};
@@ -27,6 +26,7 @@ use crate::time::Now;
 mod answers;
 mod drive;
 mod place;
+mod range;
 mod send;
 
 /// A source partition to forward.
@@ -66,6 +66,8 @@ pub struct Mirror {
     crowded: BTreeSet<LaneKey>,
     outputs: VecDeque<Output>,
     schedule: Schedule,
+    /// Bytes sent and received that the month has.
+    counted_bytes: u64,
     counters: Counters,
     next_write: u64,
     is_paused: bool,
@@ -82,9 +84,9 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror without sources. `seed` is for jitter.
+    /// A mirror without sources, with what it had used of its month. `seed` is for jitter.
     #[must_use]
-    pub fn new(now: &Now, options: Options, seed: u64) -> Self {
+    pub fn new(now: &Now, options: Options, usage: Usage, seed: u64) -> Self {
         Self {
             random: Random::new(seed),
             link: Link::new(
@@ -92,7 +94,8 @@ impl Mirror {
                 options.create_topics,
                 options.login.clone(),
             ),
-            schedule: Schedule::new(&options, Usage::default()),
+            schedule: Schedule::new(&options, usage),
+            counted_bytes: 0,
             options,
             lanes: BTreeMap::new(),
             unplaced: BTreeMap::new(),
@@ -157,6 +160,7 @@ impl Mirror {
             progress.leader_epoch = start.leader_epoch;
             let mut lane = Lane::new(key, &start.topic, target.clone(), progress);
             lane.priority = start.priority;
+            lane.own_offset = start.high_watermark;
             lane.handle_source(
                 now,
                 start.log_start_offset,
@@ -224,7 +228,6 @@ impl Mirror {
     pub fn handle_overhead(&mut self, now: &Now, sent: u64, received: u64) {
         self.link.sent_bytes = self.link.sent_bytes.saturating_add(sent);
         self.link.received_bytes = self.link.received_bytes.saturating_add(received);
-        self.schedule.count(now, sent.saturating_add(received));
         self.drive(now);
     }
 
@@ -257,6 +260,9 @@ impl Mirror {
 
     /// A write ended.
     pub fn handle_written(&mut self, now: &Now, lane: Option<LaneKey>, is_durable: bool) {
+        if lane.is_none() && !is_durable {
+            self.schedule.handle_not_written();
+        }
         if let Some(key) = lane
             && let Some(lane) = self.lanes.get_mut(&key)
         {
@@ -289,7 +295,7 @@ impl Mirror {
         self.drive(now);
     }
 
-    /// The wall clock was set: what it said before is wrong by this much.
+    /// The wall clock was set: what it said before, in this process, is wrong by this much.
     pub fn handle_clock_set(&mut self, shift_ms: i64) {
         self.clock_shift_ms = shift_ms;
     }
@@ -336,7 +342,8 @@ impl Mirror {
             Gate::ClosedUntil(_) | Gate::Open => None,
         };
         let watchdog = is_wanted.then(|| self.progressed_at + self.options.watchdog);
-        let all = [lanes, link, gate, watchdog].into_iter().flatten();
+        let usage = self.schedule.poll_timeout();
+        let all = [lanes, link, gate, watchdog, usage].into_iter().flatten();
         all.filter(|at| *at > self.last_timeout).min()
     }
 
@@ -456,6 +463,23 @@ impl Mirror {
         self.due.extend(self.lanes.keys().copied());
     }
 
+    /// Counts what went over the link since the last call, and writes the count down when due.
+    pub(super) fn settle_usage(&mut self, now: &Now) {
+        let bytes = self
+            .link
+            .sent_bytes
+            .saturating_add(self.link.received_bytes);
+        let new = bytes.saturating_sub(self.counted_bytes);
+        if new > 0 {
+            self.counted_bytes = bytes;
+            self.schedule.count(now, new);
+        }
+        if let Some(usage) = self.schedule.poll_write(now) {
+            let key = StateKey::Usage(self.options.name.clone(), self.options.shard);
+            self.write(None, &key, usage.encode());
+        }
+    }
+
     fn write(&mut self, lane: Option<LaneKey>, key: &StateKey, value: Vec<u8>) {
         let write = WriteId(self.next_write);
         self.next_write += 1;
@@ -465,41 +489,6 @@ impl Mirror {
             key: key.encode(),
             value,
         });
-    }
-
-    /// How a range of this lane is read and built.
-    fn batching<'a>(&'a self, lane: &Lane, intent: Option<&Intent>, now: &Now) -> Batching<'a> {
-        let lanes = lane.progress.lanes;
-        let own = (lanes > 1).then_some((lane.key.lane, lanes));
-        let base = Batching {
-            site: &self.options.site,
-            source: lane.key.source,
-            first_offset: lane.read_offset.max(lane.log_start_offset),
-            end_offset: lane.high_watermark,
-            bytes_max: Some(self.options.batch_bytes),
-            records_max: lane
-                .narrow
-                .map_or(usize::MAX, |(_, records_max)| records_max),
-            lane: own,
-            timestamps: lane.timestamps(now),
-            shift_ms: self.clock_shift_ms,
-            gap_start: lane.gap_start(),
-            compression: self.options.compression,
-        };
-        match intent {
-            None => base,
-            Some(intent) => Batching {
-                first_offset: intent.first_offset,
-                end_offset: intent.end_offset,
-                bytes_max: None,
-                records_max: usize::MAX,
-                timestamps: Timestamps::from_built_ms(intent.built_ms),
-                shift_ms: intent.shift_ms,
-                gap_start: intent.gap_start,
-                compression: intent.compression,
-                ..base
-            },
-        }
     }
 }
 

@@ -34,8 +34,10 @@ pub struct Options {
     pub linger: Duration,
     /// Bytes per second on the link; `None` is unlimited.
     pub rate_bytes_per_second: Option<u64>,
-    /// Bytes in a calendar month (UTC); `None` is unlimited.
+    /// Bytes in a calendar month (UTC), sent and received; `None` is unlimited.
     pub month_bytes_max: Option<u64>,
+    /// Number of the shard that it runs on.
+    pub shard: u16,
     /// Minutes of the day (UTC), start inclusive and end exclusive, in which batches are sent;
     /// empty is
     /// always. A start behind its end goes over midnight.
@@ -67,6 +69,7 @@ impl Options {
             linger: Duration::from_millis(500),
             rate_bytes_per_second: None,
             month_bytes_max: None,
+            shard: 0,
             windows: Vec::new(),
             watchdog: Duration::from_secs(300),
             kept_bytes_max: limits::KEPT_BYTES_DEFAULT,

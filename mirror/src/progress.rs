@@ -17,6 +17,8 @@ use thiserror::Error;
 use crate::limits::{IN_FLIGHT_MAX, TOPIC_BYTES_MAX};
 use crate::output::SourceKey;
 
+mod usage;
+
 /// Version of keys and values.
 const VERSION: u8 = 1;
 

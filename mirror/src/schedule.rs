@@ -2,23 +2,31 @@
 //!
 //! What it is        one gate for all lanes of a mirror. Bytes are those of whole request frames.
 //! Invariants        1. over any second the link gets at most the rate and one request. 2. nothing
-//!                   leaves once the month's bytes are used up, until the next month (UTC).
+//!                   leaves once the month's bytes are used up, until the next month (UTC). 3. only
+//!                   a synchronised clock begins a month; until there is one, bytes count for the
+//!                   last month that was known, and for the one that it turns out to be.
 
 use std::time::Duration;
 
 use crate::options::Options;
 use crate::time::Now;
 
+/// Binary logarithm of the parts of the month's bytes of which a crash may forget one.
+const USAGE_STEP_SHIFT: u32 = 8;
+
+/// Time after which a count is written down, however small it is.
+const USAGE_DELAY: Duration = Duration::from_secs(60);
+
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// Bytes of the present month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Months since 1970 (UTC).
-    pub(crate) month: i64,
-    /// Bytes sent in it.
-    pub(crate) bytes: u64,
+pub struct Usage {
+    /// Months since 1970 (UTC); `None` before a synchronised clock was seen.
+    pub month: Option<i64>,
+    /// Bytes sent and received in it.
+    pub bytes: u64,
 }
 
 /// What keeps bytes from leaving.
@@ -37,6 +45,11 @@ pub(crate) struct Schedule {
     month_bytes_max: Option<u64>,
     windows: Vec<(u16, u16)>,
     usage: Usage,
+    /// Bytes counted while the clock was not synchronised.
+    undated: u64,
+    /// What was written down last, and when.
+    written: Usage,
+    written_at: Duration,
     /// The rate is kept when nothing is sent before this time.
     clear_at: Duration,
 }
@@ -48,16 +61,23 @@ impl Schedule {
             month_bytes_max: options.month_bytes_max,
             windows: options.windows.clone(),
             usage,
+            undated: 0,
+            written: usage,
+            written_at: Duration::ZERO,
             clear_at: Duration::ZERO,
         }
     }
 
     /// Whether a request may leave now.
     pub(crate) fn gate(&self, now: &Now) -> Gate {
-        let month = month_of(now.wall_ms);
-        let is_spent = self
-            .month_bytes_max
-            .is_some_and(|most| self.usage.month == month && self.usage.bytes >= most);
+        let month = now.is_synchronised.then(|| month_of(now.wall_ms));
+        let is_new = month.is_some() && month != self.usage.month;
+        let bytes = if is_new {
+            self.undated
+        } else {
+            self.usage.bytes
+        };
+        let is_spent = self.month_bytes_max.is_some_and(|most| bytes >= most);
         if is_spent || !self.is_in_window(now.wall_ms) {
             // Looked at again at the next minute: windows and months begin at one.
             let left = MINUTE_MS - now.wall_ms.rem_euclid(MINUTE_MS);
@@ -70,13 +90,57 @@ impl Schedule {
         Gate::Open
     }
 
-    /// Counts bytes that leave.
+    /// Counts bytes for the month.
     pub(crate) fn count(&mut self, now: &Now, bytes: u64) {
-        let month = month_of(now.wall_ms);
-        if self.usage.month != month {
-            self.usage = Usage { month, bytes: 0 };
-        }
+        self.settle_month(now);
         self.usage.bytes = self.usage.bytes.saturating_add(bytes);
+        if !now.is_synchronised {
+            self.undated = self.undated.saturating_add(bytes);
+        }
+    }
+
+    /// Begins a month, when a synchronised clock says so.
+    fn settle_month(&mut self, now: &Now) {
+        if !now.is_synchronised {
+            return;
+        }
+        let month = Some(month_of(now.wall_ms));
+        if self.usage.month != month {
+            let bytes = self.undated;
+            self.usage = Usage { month, bytes };
+        }
+        self.undated = 0;
+    }
+
+    /// What is to be written down now, if the month has a bound.
+    pub(crate) fn poll_write(&mut self, now: &Now) -> Option<Usage> {
+        let most = self.month_bytes_max?;
+        let step = most >> USAGE_STEP_SHIFT;
+        let is_new_month = self.usage.month != self.written.month;
+        let new_bytes = self.usage.bytes.saturating_sub(self.written.bytes);
+        let is_due = now.monotonic >= self.written_at + USAGE_DELAY;
+        let must_write = is_new_month || new_bytes > step || (is_due && new_bytes > 0);
+        if !must_write {
+            return None;
+        }
+        self.written = self.usage;
+        self.written_at = now.monotonic;
+        Some(self.usage)
+    }
+
+    /// When a count that was not written down is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        let waits = self.month_bytes_max.is_some() && self.usage != self.written;
+        waits.then(|| self.written_at + USAGE_DELAY)
+    }
+
+    /// The write failed: it is due again after the usual time.
+    pub(crate) fn handle_not_written(&mut self) {
+        self.written.bytes = 0;
+    }
+
+    /// Spends the rate on bytes that leave.
+    pub(crate) fn spend(&mut self, now: &Now, bytes: u64) {
         if let Some(rate) = self.rate {
             let micros = bytes.saturating_mul(1_000_000).div_ceil(rate);
             let from = self.clear_at.max(now.monotonic);
@@ -172,7 +236,7 @@ mod tests {
             Usage::default(),
         );
         assert_eq!(schedule.gate(&at(0, 0)), Gate::Open);
-        schedule.count(&at(0, 0), 500);
+        schedule.spend(&at(0, 0), 500);
         let half = Duration::from_millis(500);
         assert_eq!(schedule.gate(&at(499, 0)), Gate::ClosedUntil(half));
         assert_eq!(schedule.gate(&at(500, 0)), Gate::Open);
@@ -197,10 +261,71 @@ mod tests {
         assert_eq!(
             schedule.usage(),
             Usage {
-                month: 1,
+                month: Some(1),
                 bytes: 10
             }
         );
+    }
+
+    #[test]
+    fn an_unsynchronised_clock_begins_no_month_and_its_bytes_count_for_the_next() {
+        let unset = |monotonic_ms, wall_ms| Now {
+            is_synchronised: false,
+            ..at(monotonic_ms, wall_ms)
+        };
+        let known = Usage {
+            month: Some(20),
+            bytes: 950,
+        };
+        let bounded = Options {
+            month_bytes_max: Some(1000),
+            ..options()
+        };
+        let mut schedule = Schedule::new(&bounded, known);
+        schedule.count(&unset(0, 0), 60);
+        assert!(matches!(schedule.gate(&unset(0, 0)), Gate::ClosedUntil(_)));
+        assert!(matches!(
+            schedule.gate(&unset(0, 900 * DAY_MS)),
+            Gate::ClosedUntil(_)
+        ));
+        let next = at(1, 640 * DAY_MS);
+        assert_eq!(schedule.gate(&next), Gate::Open);
+        schedule.count(&next, 5);
+        let expected = Usage {
+            month: Some(21),
+            bytes: 65,
+        };
+        assert_eq!(schedule.usage(), expected);
+        // The same month in a process that never knew one.
+        let mut fresh = Schedule::new(&bounded, Usage::default());
+        fresh.count(&unset(0, 0), 60);
+        fresh.count(&next, 5);
+        assert_eq!(fresh.usage(), expected);
+    }
+
+    #[test]
+    fn the_count_is_written_down_by_steps_and_by_time() {
+        let mut schedule = Schedule::new(
+            &Options {
+                month_bytes_max: Some(25_600),
+                ..options()
+            },
+            Usage::default(),
+        );
+        schedule.count(&at(0, 0), 1);
+        assert!(schedule.poll_write(&at(0, 0)).is_some(), "a new month");
+        schedule.count(&at(1, 0), 100);
+        assert_eq!(schedule.poll_write(&at(1, 0)), None);
+        assert_eq!(schedule.poll_timeout(), Some(Duration::from_secs(60)));
+        schedule.count(&at(2, 0), 1);
+        let bytes = schedule.poll_write(&at(2, 0)).map(|usage| usage.bytes);
+        assert_eq!(bytes, Some(102));
+        schedule.count(&at(3, 0), 1);
+        assert_eq!(schedule.poll_write(&at(60_001, 0)), None);
+        assert!(schedule.poll_write(&at(60_002, 0)).is_some());
+        assert_eq!(schedule.poll_timeout(), None);
+        schedule.handle_not_written();
+        assert!(schedule.poll_timeout().is_some());
     }
 
     #[test]

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from broker import Broker, sluice_binary
-from mirror import judge_mirror, read_centre, status, wait_until_mirrored, write_config
+from mirror import judge_mirror, status, wait_until_mirrored, write_config
 from secure_centre import MECHANISMS, PASSWORD, SecureCentre
-from workload import Workload, read_all
+from workload import Workload
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +58,15 @@ def wait_for_fault(gateway, part, seconds=30):
 def test_everything_arrives_once_through_tls_and_sasl(centre, start_gateway, mechanism):
     topic = f"events-{mechanism}"
     gateway = start_gateway(centre.secure_bootstrap, **centre.keys(mechanism))
-    workload = Workload(gateway.bootstrap, topic, sizes=(120, 900, 200_000))
+    workload = Workload(gateway.bootstrap, topic, sizes=(120, 900, 200_000), rate_pause=0.02)
     workload.create_topic()
     workload.start()
     # Sessions end after 3 s: the mirror renews them on the connections that it has.
     time.sleep(8)
     workload.finish()
     mirrored = wait_until_mirrored(gateway)
-    count = judge_mirror(read_all(gateway.bootstrap, topic), read_centre(centre.bootstrap, topic))
-    assert count >= len(workload.acknowledged) > 50
+    counts = judge_mirror(gateway, centre, workload)
+    assert counts["records"] >= len(workload.acknowledged) > 50 and counts["missing"] == 0
     assert mirrored["retries"] == 0 and mirrored["link_fault"] is None
     connects = [line for line in gateway.metrics().splitlines()
                 if line.startswith("sluice_mirror_connects_total")]

@@ -135,6 +135,7 @@ fn mirror_json(name: &str, parts: &[Part]) -> Value {
         "batch_bytes": sum(|status| status.counters.batch_bytes),
         "sent_bytes": sum(|status| status.counters.sent_bytes),
         "received_bytes": sum(|status| status.counters.received_bytes),
+        "month_bytes": sum(|status| status.month_bytes),
         "retries": sum(|status| status.counters.retries),
         "conflicts": sum(|status| status.counters.conflicts),
         "tail_checks": sum(|status| status.counters.tail_checks),

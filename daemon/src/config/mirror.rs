@@ -54,6 +54,8 @@ pub struct MirrorConfig {
     pub linger: Duration,
     /// `rate.bytes.per.second`
     pub rate_bytes_per_second: Option<u64>,
+    /// `month.bytes.max`
+    pub month_bytes_max: Option<u64>,
     /// `windows`: minutes of the day, UTC.
     pub windows: Vec<(u16, u16)>,
     /// `when.full`: whether unmirrored records may go for lack of room.
@@ -130,6 +132,7 @@ impl Default for MirrorConfig {
             batch_bytes: mirror::limits::BATCH_BYTES_DEFAULT,
             linger: Duration::from_millis(500),
             rate_bytes_per_second: None,
+            month_bytes_max: None,
             windows: Vec::new(),
             drops_oldest: true,
         }
@@ -195,6 +198,12 @@ impl MirrorConfig {
                 self.rate_bytes_per_second = match value {
                     "off" => None,
                     _ => Some(size(value, 100, u64::MAX).map_err(Some)?),
+                }
+            }
+            "month.bytes.max" => {
+                self.month_bytes_max = match value {
+                    "off" => None,
+                    _ => Some(size(value, 1 << 20, u64::MAX).map_err(Some)?),
                 }
             }
             "when.full" => {
@@ -440,6 +449,7 @@ mod tests {
         let mut config = MirrorConfig::default();
         for (key, value) in [
             ("linger.ms", "soon"),
+            ("month.bytes.max", "10"),
             ("windows", "25:00-01:00"),
             ("partitions", "random"),
             ("target", "{x}"),

@@ -109,7 +109,7 @@ families! {
     LOOPS Counter "sluice_mirror_loops_total" "Records passed over since they were here before.";
     RESETS Counter "sluice_mirror_watchdog_resets_total" "Times that all connections were opened anew for lack of progress.";
     KEPT Gauge "sluice_mirror_kept_bytes" "Bytes of batches kept until the centre acknowledges them.";
-    MONTH Gauge "sluice_mirror_month_bytes" "Bytes sent to the centre in this month.";
+    MONTH Gauge "sluice_mirror_month_bytes" "Bytes sent to the centre and received from it in this month.";
     MISSING Counter "sluice_mirror_missing_records_total" "Records that were removed before they were mirrored.";
     GAPS Counter "sluice_mirror_gaps_total" "Gaps announced to the centre.";
     DEAD_LETTERS Counter "sluice_mirror_dead_letters_total" "Records that the centre refused for good.";

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kafka_lite::catalog::{MIRROR_TOPIC, is_internal};
-use mirror::StateKey;
 use mirror::{LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey, SourceStart};
+use mirror::{StateKey, Usage};
 use tracing::{error, warn};
 
 use self::runner::Runner;
@@ -31,8 +31,8 @@ use crate::config::mirror::MirrorConfig;
 use crate::controller;
 use crate::limits::MIRROR_STATE_RETRY;
 use crate::partition::Partition;
-use crate::shard::Shard;
 use crate::shard::notify::Notify;
+use crate::shard::{Shard, ShardId};
 
 /// Value of a control record of a paused mirror, and of one that runs.
 const PAUSED: u8 = 1;
@@ -43,6 +43,8 @@ const RUNNING: u8 = 0;
 pub(crate) struct MirrorService {
     runners: RefCell<Vec<Rc<Runner>>>,
     known: RefCell<BTreeMap<(String, LaneKey), Progress>>,
+    /// Bytes of the month by mirror, as this shard had written them down.
+    usages: RefCell<BTreeMap<String, Usage>>,
     catalog_changed: Notify,
 }
 
@@ -54,7 +56,7 @@ impl MirrorService {
         }
         let service = Rc::clone(shard.state().mirrors());
         let records = load(&shard).await;
-        let paused = service.take_records(&records);
+        let paused = service.take_records(shard.id(), &records);
         for config in &shard.config().mirrors {
             match service.build(&shard, config) {
                 Ok(runner) => {
@@ -81,6 +83,9 @@ impl MirrorService {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
         let site = config.site.as_deref().unwrap_or(&machine);
+        // Every shard has its part of what the link may carry.
+        let shards = u64::from(shard.shard_count()).max(1);
+        let part = |bytes: u64| bytes.div_euclid(shards).max(1);
         let Security { login, tls } = Security::load(config)?;
         let options = Options {
             login,
@@ -90,7 +95,9 @@ impl MirrorService {
             compression: config.compression,
             batch_bytes: config.batch_bytes,
             linger: config.linger,
-            rate_bytes_per_second: config.rate_bytes_per_second,
+            rate_bytes_per_second: config.rate_bytes_per_second.map(part),
+            month_bytes_max: config.month_bytes_max.map(part),
+            shard: shard.id(),
             windows: config.windows.clone(),
             kept_bytes_max: per_mirror(shard, shard.budgets().plan.mirror_kept_bytes()),
             lanes_max: per_mirror(shard, shard.budgets().plan.mirror_lanes_max()),
@@ -101,12 +108,14 @@ impl MirrorService {
             )
         };
         let seed = shard.wall_clock_ms().unsigned_abs() ^ u64::from(shard.id());
-        let mirror = Mirror::new(&runner::now(shard), options, seed);
+        let usage = self.usages.borrow().get(&config.name).copied();
+        let usage = usage.unwrap_or_default();
+        let mirror = Mirror::new(&runner::now(shard), options, usage, seed);
         Ok(Runner::new(shard, config.clone(), mirror, tls))
     }
 
     /// Keeps progress for the lanes to come; returns the mirrors that are paused.
-    fn take_records(&self, records: &[StateRecord]) -> Vec<String> {
+    fn take_records(&self, shard: ShardId, records: &[StateRecord]) -> Vec<String> {
         let mut paused = Vec::new();
         for (key, value) in records {
             match StateKey::decode(key) {
@@ -119,6 +128,12 @@ impl MirrorService {
                 Ok(StateKey::Control(mirror)) if value.as_slice() == [PAUSED] => {
                     paused.push(mirror);
                 }
+                Ok(StateKey::Usage(mirror, of)) if of == shard => match Usage::decode(value) {
+                    Ok(usage) => {
+                        self.usages.borrow_mut().insert(mirror, usage);
+                    }
+                    Err(error) => warn!(mirror, %error, "the bytes of the month cannot be read"),
+                },
                 Ok(StateKey::Control(_) | StateKey::Usage(..)) => {}
                 Err(error) => warn!(%error, "a state record of a mirror cannot be read"),
             }

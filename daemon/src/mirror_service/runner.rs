@@ -40,6 +40,8 @@ pub(crate) struct Runner {
     links: RefCell<BTreeMap<ConnectionId, Rc<Link>>>,
     sources: RefCell<BTreeMap<SourceKey, Rc<Partition>>>,
     is_draining: Cell<bool>,
+    /// At the last input: whether the wall clock was set, and its distance to the monotonic one.
+    clock: Cell<Option<(bool, i64)>>,
     /// It was said that there is no room for more partitions.
     is_full: Cell<bool>,
     timer_changed: Notify,
@@ -60,6 +62,7 @@ impl Runner {
             links: RefCell::default(),
             sources: RefCell::default(),
             is_draining: Cell::new(false),
+            clock: Cell::default(),
             is_full: Cell::new(false),
             timer_changed: Notify::default(),
         })
@@ -92,7 +95,9 @@ impl Runner {
 
     /// Gives the mirror an input and does what follows.
     pub(super) fn input(self: &Rc<Self>, input: impl FnOnce(&mut Mirror, &Now)) {
-        input(&mut self.mirror.borrow_mut(), &now(&self.shard));
+        let now = now(&self.shard);
+        self.follow_clock(&now);
+        input(&mut self.mirror.borrow_mut(), &now);
         if self.is_draining.replace(true) {
             return;
         }
@@ -103,6 +108,20 @@ impl Runner {
         }
         self.is_draining.set(false);
         self.timer_changed.notify();
+    }
+
+    /// Tells the mirror when the wall clock is set for the first time, and by how much.
+    fn follow_clock(&self, now: &Now) {
+        let monotonic_ms = i64::try_from(now.monotonic.as_millis()).unwrap_or(i64::MAX);
+        let offset_ms = now.wall_ms.saturating_sub(monotonic_ms);
+        let before = self.clock.replace(Some((now.is_synchronised, offset_ms)));
+        if let Some((false, unset_offset_ms)) = before
+            && now.is_synchronised
+        {
+            let shift_ms = offset_ms.saturating_sub(unset_offset_ms);
+            info!(mirror = %self.config.name, shift_ms, "the wall clock was set");
+            self.mirror.borrow_mut().handle_clock_set(shift_ms);
+        }
     }
 
     fn carry_out(self: &Rc<Self>, output: Output) {

@@ -22,6 +22,7 @@ impl Mirror {
     /// Does everything that can be done now.
     pub(super) fn drive(&mut self, now: &Now) {
         self.last_now = *now;
+        self.settle_usage(now);
         if self.is_paused {
             return;
         }
@@ -43,6 +44,7 @@ impl Mirror {
             self.lanes.insert(key, lane);
         }
         self.pump(now);
+        self.settle_usage(now);
     }
 
     /// Makes the lanes of sources whose target has become known.

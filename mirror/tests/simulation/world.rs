@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kafka_lite::primitive::Uuid;
 use mirror::{
     ConnectionId, LaneKey, Mirror, Now, Options, Output, Progress, Site, SourceKey, SourceStart,
-    StateKey,
+    StateKey, Usage,
 };
 
 use crate::centre::Centre;
@@ -143,7 +143,7 @@ impl World {
             random: Random::new(seed, 2),
             weather,
             centre,
-            mirror: Mirror::new(&now, options.clone(), seed),
+            mirror: Mirror::new(&now, options.clone(), Usage::default(), seed),
             options,
             sources: BTreeMap::new(),
             journal: BTreeMap::new(),
@@ -210,7 +210,7 @@ impl World {
         self.life += 1;
         self.open.clear();
         let now = self.now();
-        self.mirror = Mirror::new(&now, self.options.clone(), self.life);
+        self.mirror = Mirror::new(&now, self.options.clone(), Usage::default(), self.life);
         let partitions = i32::try_from(self.sources.len()).expect("few");
         for partition in 0..partitions {
             let source = &self.sources[&partition];
