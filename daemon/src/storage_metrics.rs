@@ -27,7 +27,6 @@ fn collect(engine: &LogEngine, collector: &mut Collector) {
     collector.number(&CHECKPOINT_BYTES, &[], stats.checkpoint_bytes);
     collector.number(&SEGMENT_BYTES, &[], stats.segment_bytes);
     collector.number(&LOGS, &[], wide(stats.logs));
-    collector.number(&DISK_FULL, &[], u64::from(stats.disk_full));
     collector.number(&REFUSED, &[], engine.disk_budget().refused_count());
     collector.number(&CACHE_HITS, &[], stats.cache.hits);
     collector.number(&CACHE_MISSES, &[], stats.cache.misses);
@@ -90,7 +89,6 @@ families! {
     CHECKPOINT_BYTES: Counter "checkpoint_bytes_total", "Bytes of checkpoints written.";
     SEGMENT_BYTES: Gauge "segment_bytes", "Bytes of segments on the disk, preallocated rests included.";
     LOGS: Gauge "logs", "Logs of the shard.";
-    DISK_FULL: Gauge "disk_full", "1 while appends are refused for lack of room on the disk.";
     REFUSED: Counter "space_refused_total", "How often a log was refused room on the disk.";
     CACHE_HITS: Counter "cache_hits_total", "Reads that found a batch in the cache.";
     CACHE_MISSES: Counter "cache_misses_total", "Reads that found no batch in the cache.";

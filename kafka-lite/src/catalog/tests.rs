@@ -1,4 +1,8 @@
-//! Tests of the catalog: planning, applying, sharing, formats.
+//! Tests of the catalog: planning, applying, sharing.
+
+mod configs;
+mod formats;
+mod internal_topics;
 
 use std::collections::BTreeMap;
 
@@ -324,39 +328,6 @@ fn manual_assignments_are_checked() {
 }
 
 #[test]
-fn configs_of_new_topics_are_checked_and_kept() {
-    let mut catalog = catalog(1);
-    let with = |configs| NewTopic {
-        configs,
-        ..new_topic("t")
-    };
-    assert_eq!(
-        code(plan(&catalog, &with(&[("no.such.config", Some("1"))]), 1)),
-        ErrorCode::InvalidConfig
-    );
-    assert_eq!(
-        code(plan(&catalog, &with(&[("retention.ms", None)]), 1)),
-        ErrorCode::InvalidConfig
-    );
-    create(
-        &mut catalog,
-        &with(&[("cleanup.policy", Some("compact"))]),
-        1,
-    );
-    let view = catalog.snapshot();
-    let topic = view.topic("t").unwrap();
-    assert_eq!(
-        topic.configs.get("cleanup.policy").map(String::as_str),
-        Some("compact")
-    );
-    assert!(
-        view.topic_config(topic, 1, &ConfigMap::new())
-            .cleanup_policy
-            .is_compact
-    );
-}
-
-#[test]
 fn topics_are_deleted_by_name_and_id_and_get_new_ids() {
     let mut catalog = catalog(1);
     create(
@@ -463,88 +434,6 @@ fn partitions_are_added_and_never_taken() {
 }
 
 #[test]
-fn the_mirrors_topic_is_the_brokers_and_has_one_partition() {
-    let mut catalog = catalog(1);
-    let asked = plan(&catalog, &new_topic(MIRROR_TOPIC), 1);
-    assert_eq!(code(asked), ErrorCode::InvalidTopicException);
-    let command = planning(&catalog, &[], |planner| {
-        planner.create_internal_topic(MIRROR_TOPIC, id(1)).unwrap()
-    });
-    catalog.apply(&command);
-    let view = catalog.snapshot();
-    let topic = view.topic(MIRROR_TOPIC).unwrap();
-    assert!(topic.is_internal() && topic.partitions.len() == 1);
-    let config = view.topic_config(topic, 1, &ConfigMap::new());
-    assert!(config.cleanup_policy.is_compact && !config.cleanup_policy.is_delete);
-}
-
-#[test]
-fn the_offsets_topic_is_the_brokers() {
-    let mut catalog = catalog(1);
-    assert_eq!(
-        code(plan(&catalog, &new_topic(OFFSETS_TOPIC), 1)),
-        ErrorCode::InvalidTopicException
-    );
-    let command = planning(
-        &catalog,
-        &[("offsets.topic.num.partitions", "7")],
-        |planner| planner.create_internal_topic(OFFSETS_TOPIC, id(1)).unwrap(),
-    );
-    catalog.apply(&command);
-    let view = catalog.snapshot();
-    let topic = view.topic(OFFSETS_TOPIC).unwrap();
-    assert!(topic.is_internal());
-    assert_eq!(topic.partitions.len(), 7);
-    let config = view.topic_config(topic, 1, &ConfigMap::new());
-    assert!(config.cleanup_policy.is_compact && !config.cleanup_policy.is_delete);
-    assert_eq!(config.segment_bytes, 16 << 20);
-    planning(&catalog, &[], |planner| {
-        assert_eq!(
-            code(planner.delete_topic(OFFSETS_TOPIC)),
-            ErrorCode::InvalidTopicException
-        );
-        let set = |name, value| {
-            let operation = ConfigOperation::Set;
-            let change = ConfigChange {
-                name,
-                operation,
-                value: Some(value),
-            };
-            code(planner.alter_topic_configs(OFFSETS_TOPIC, &[change]))
-        };
-        assert_eq!(set("cleanup.policy", "delete"), ErrorCode::InvalidConfig);
-        assert_eq!(set("segment.ms", "1000"), ErrorCode::None);
-        assert_eq!(
-            code(planner.replace_topic_configs(OFFSETS_TOPIC, &[])),
-            ErrorCode::InvalidConfig
-        );
-        assert_eq!(
-            code(planner.create_internal_topic("__transaction_state", id(2))),
-            ErrorCode::UnknownTopicOrPartition
-        );
-    });
-}
-
-#[test]
-fn the_topics_of_mqtt_are_the_brokers_and_have_one_partition() {
-    let mut catalog = catalog(1);
-    for (name, number) in [(MQTT_SESSIONS_TOPIC, 1), (MQTT_RETAINED_TOPIC, 2)] {
-        let refused = code(plan(&catalog, &new_topic(name), 1));
-        assert_eq!(refused, ErrorCode::InvalidTopicException);
-        let command = planning(&catalog, &[], |planner| {
-            planner.create_internal_topic(name, id(number)).unwrap()
-        });
-        catalog.apply(&command);
-        let view = catalog.snapshot();
-        let topic = view.topic(name).unwrap();
-        assert!(topic.is_internal());
-        assert_eq!(topic.partitions.len(), 1);
-        let config = view.topic_config(topic, 1, &ConfigMap::new());
-        assert!(config.cleanup_policy.is_compact && !config.cleanup_policy.is_delete);
-    }
-}
-
-#[test]
 fn topics_are_created_on_demand_unless_switched_off() {
     let catalog = catalog(1);
     let ask = |fixed: &[(&str, &str)], name| {
@@ -557,64 +446,6 @@ fn topics_are_created_on_demand_unless_switched_off() {
     let off = [("auto.create.topics.enable", "false")];
     assert_eq!(ask(&off, "fresh"), ErrorCode::UnknownTopicOrPartition);
     assert_eq!(ask(&off, OFFSETS_TOPIC), ErrorCode::None);
-}
-
-#[test]
-fn configs_of_topics_and_brokers_change_with_a_version() {
-    let mut catalog = catalog(1);
-    create(&mut catalog, &new_topic("t"), 1);
-    let created_at = catalog.view().topic("t").unwrap().changed_at;
-    let set = |name| ConfigChange {
-        name,
-        operation: ConfigOperation::Set,
-        value: Some("5000"),
-    };
-    let command = planning(&catalog, &[], |planner| {
-        planner
-            .alter_topic_configs("t", &[set("retention.ms")])
-            .unwrap()
-    });
-    let Applied::TopicConfigsAltered(topic) = catalog.apply(&command) else {
-        panic!("altered")
-    };
-    assert!(topic.changed_at > created_at);
-    let fixed = ConfigMap::new();
-    let retention = |catalog: &Catalog| {
-        let view = catalog.snapshot();
-        view.topic_config(view.topic("t").unwrap(), 1, &fixed)
-            .retention_ms
-    };
-    assert_eq!(retention(&catalog), Some(5_000));
-    let command = planning(&catalog, &[], |planner| {
-        planner.replace_topic_configs("t", &[]).unwrap()
-    });
-    catalog.apply(&command);
-    assert_eq!(retention(&catalog), Some(604_800_000));
-
-    for (node_id, value) in [(None, 5_000), (Some(1), 5_000)] {
-        let command = planning(&catalog, &[], |planner| {
-            planner
-                .alter_broker_configs(node_id, &[set("log.retention.ms")])
-                .unwrap()
-        });
-        assert_eq!(catalog.apply(&command), Applied::BrokerConfigsAltered);
-        assert_eq!(retention(&catalog), Some(value));
-        assert_eq!(
-            catalog.view().broker_configs_changed_at(),
-            catalog.view().version()
-        );
-        let command = planning(&catalog, &[], |planner| {
-            planner.replace_broker_configs(node_id, &[]).unwrap()
-        });
-        catalog.apply(&command);
-        assert_eq!(retention(&catalog), Some(604_800_000));
-    }
-    planning(&catalog, &[], |planner| {
-        let absent = planner.alter_broker_configs(Some(9), &[set("log.retention.ms")]);
-        assert_eq!(code(absent), ErrorCode::InvalidRequest);
-        let absent = planner.alter_topic_configs("absent", &[set("retention.ms")]);
-        assert_eq!(code(absent), ErrorCode::UnknownTopicOrPartition);
-    });
 }
 
 #[test]
@@ -688,143 +519,4 @@ fn a_change_shares_everything_else_with_the_picture_that_readers_hold() {
 fn create_fast(catalog: &mut Catalog, name: &str, number: u32) {
     let command = plan(catalog, &new_topic(name), number).unwrap();
     catalog.apply(&command);
-}
-
-#[test]
-fn commands_keep_their_bytes() {
-    let delete = Command::DeleteTopic {
-        topic_id: [0xaa; 16],
-    };
-    let mut expected = vec![1, 2];
-    expected.extend_from_slice(&[0xaa; 16]);
-    assert_eq!(delete.encode().unwrap(), expected);
-    let create = Command::CreateTopic {
-        name: "t".to_owned(),
-        topic_id: [0xbb; 16],
-        partitions: vec![PartitionAssignment {
-            replicas: Box::new([Replica {
-                node_id: 1,
-                shard: 3,
-            }]),
-        }],
-        configs: ConfigMap::from([("k".to_owned(), "v".to_owned())]),
-    };
-    let mut expected = vec![1, 1, 1, b't'];
-    expected.extend_from_slice(&[0xbb; 16]);
-    expected.extend_from_slice(&[1, 1, 2, 3, 1, 1, b'k', 1, b'v']);
-    assert_eq!(create.encode().unwrap(), expected);
-    assert_eq!(Command::decode(&expected).unwrap(), create);
-    let allocate = Command::AllocateProducerIds { node_id: 1 };
-    assert_eq!(allocate.encode().unwrap(), [1, 6, 2]);
-}
-
-#[test]
-fn every_command_round_trips_and_damage_never_panics() {
-    let Command::RegisterNode(mut registration) = node(3, 8) else {
-        panic!("a node")
-    };
-    registration.rack = Some("roof".to_owned());
-    let mut catalog = catalog(2);
-    let topic = NewTopic {
-        partitions_count: 3,
-        ..new_topic("t")
-    };
-    let set = ConfigChange {
-        name: "flush.ms",
-        operation: ConfigOperation::Set,
-        value: Some("1"),
-    };
-    create(&mut catalog, &new_topic("old"), 9);
-    let commands = planning(&catalog, &[], |planner| {
-        let more = NewPartitions {
-            name: "old",
-            partitions_count: 3,
-            assignments: None,
-        };
-        vec![
-            Command::RegisterNode(registration),
-            planner.create_topic(&topic, id(1)).unwrap(),
-            planner.delete_topic("old").unwrap(),
-            planner.create_partitions(&[more]).remove(0).unwrap(),
-            planner.alter_topic_configs("old", &[set]).unwrap(),
-            Command::AlterBrokerConfigs {
-                node_id: Some(1),
-                edits: Vec::new(),
-            },
-            Command::AllocateProducerIds { node_id: -1 },
-        ]
-    });
-    for command in commands {
-        let bytes = command.encode().unwrap();
-        assert_eq!(Command::decode(&bytes).unwrap(), command);
-        for cut in 0..bytes.len() {
-            assert!(Command::decode(&bytes[..cut]).is_err());
-        }
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0xff;
-            if let Ok(other) = Command::decode(&damaged) {
-                assert_ne!(other, command);
-                Catalog::decode(&catalog.encode().unwrap())
-                    .unwrap()
-                    .apply(&other);
-            }
-        }
-        let mut longer = bytes;
-        longer.push(0);
-        assert!(Command::decode(&longer).is_err());
-    }
-    assert_eq!(
-        Command::decode(&[2, 2]),
-        Err(CatalogFormatError::Version { got: 2 })
-    );
-}
-
-#[test]
-fn snapshots_restore_everything_and_refuse_damage() {
-    let mut catalog = catalog(3);
-    catalog.apply(&node(2, 1));
-    create(
-        &mut catalog,
-        &NewTopic {
-            partitions_count: 5,
-            ..new_topic("a.b")
-        },
-        1,
-    );
-    create(
-        &mut catalog,
-        &NewTopic {
-            configs: &[("retention.ms", Some("9"))],
-            ..new_topic("plain")
-        },
-        2,
-    );
-    catalog.apply(&Command::AllocateProducerIds { node_id: 1 });
-    let edits = vec![crate::topic_config::ConfigEdit {
-        name: "log.retention.ms".to_owned(),
-        value: Some("77".to_owned()),
-    }];
-    catalog.apply(&Command::AlterBrokerConfigs {
-        node_id: None,
-        edits,
-    });
-    let bytes = catalog.encode().unwrap();
-    let restored = Catalog::decode(&bytes).unwrap();
-    restored.check_invariants();
-    let (old, new) = (catalog.snapshot(), restored.snapshot());
-    assert_eq!(old.topics_by_name(), new.topics_by_name());
-    assert_eq!((old.version(), old.nodes()), (new.version(), new.nodes()));
-    assert_eq!(old.broker_configs(None), new.broker_configs(None));
-    assert_eq!(restored.encode().unwrap(), bytes);
-    assert_eq!(
-        code(plan(&restored, &new_topic("a_b"), 4)),
-        ErrorCode::InvalidTopicException
-    );
-    for at in (0..bytes.len()).filter(|at| !(6..8).contains(at)) {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1;
-        assert!(Catalog::decode(&damaged).is_err(), "byte {at}");
-        assert!(Catalog::decode(&bytes[..at]).is_err());
-    }
 }

@@ -16,7 +16,7 @@ pub const MQTT_SESSIONS_TOPIC: &str = "__mqtt_sessions";
 /// The topic of retained MQTT messages, with one partition.
 pub const MQTT_RETAINED_TOPIC: &str = "__mqtt_retained";
 
-const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+pub(super) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 const NAME_BYTES_MAX: usize = 249;
 
 /// Checks a topic name.
