@@ -250,5 +250,9 @@ pub const MQTT_READY_TOPICS_MAX: usize = 10_000;
 /// Bytes of the file with MQTT passwords. A larger one is refused.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of messages that one source of a subscriber holds while the subscriber is slow, or one
+/// message that is larger. What does not fit is read from the log again.
+pub const MQTT_HELD_BYTES_MAX: usize = 32 * 1024;
+
 /// Clients that one answer of `sluice mqtt status` shows. The others are only counted.
 pub const MQTT_STATUS_CLIENTS_MAX: usize = 1_000;

@@ -470,7 +470,12 @@ impl Connection {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // A client that is quiet keeps no memory for orders.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// Bytes for the client; empty when there are none.

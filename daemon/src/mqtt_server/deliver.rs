@@ -31,7 +31,9 @@ use super::fetch::{end_offset, fetch, for_each_record, wait_for_more};
 use super::sessions::name_of;
 use super::{now_ms, open, retained};
 use crate::controller;
-use crate::limits::{MQTT_CURSOR_SAVE_MS, MQTT_FETCH_WAIT, MQTT_SUBSCRIPTIONS_MAX};
+use crate::limits::{
+    MQTT_CURSOR_SAVE_MS, MQTT_FETCH_WAIT, MQTT_HELD_BYTES_MAX, MQTT_SUBSCRIPTIONS_MAX,
+};
 use crate::shard::Shard;
 use crate::shard::notify::Notify;
 
@@ -377,16 +379,26 @@ async fn run_source(
             return;
         };
         let mut messages = Vec::new();
+        let (mut bytes, mut left_out) = (0, None);
         let client_id = connection.client_id();
         let behind = for_each_record(&fetched.pieces, next, |record| {
-            let Some(stored) = read(record) else {
+            let Some(stored) = read(record).filter(|_| left_out.is_none()) else {
                 return;
             };
             let is_own = stored.client_id.as_deref() == Some(&*client_id);
-            if deliveries.matching(&stored.message.topic, is_own).is_some() {
-                messages.push((record.offset, stored));
+            if deliveries.matching(&stored.message.topic, is_own).is_none() {
+                return;
             }
+            if !messages.is_empty() && bytes + record_bytes(record) > MQTT_HELD_BYTES_MAX {
+                left_out = Some(record.offset);
+                return;
+            }
+            bytes += record_bytes(record);
+            messages.push((record.offset, stored));
         });
+        let behind = left_out.unwrap_or(behind).max(fetched.log_start_offset);
+        // What a slow client waits for is in the log: the batches are not kept for it.
+        drop(fetched);
         for (offset, stored) in messages {
             deliver(shard, connection, deliveries, source, (offset, &stored)).await;
             if deliveries.ended.get() {
@@ -397,7 +409,6 @@ async fn run_source(
         if deliveries.ended.get() {
             return;
         }
-        let behind = behind.max(fetched.log_start_offset);
         source.next.set(behind);
         deliveries
             .outbound
@@ -405,6 +416,15 @@ async fn run_source(
             .handle_passed(name_of(source.place), behind);
         save_now_and_then(shard, connection, deliveries);
     }
+}
+
+/// Bytes that a message takes while it waits for its subscriber, roughly.
+fn record_bytes(record: &Record<'_>) -> usize {
+    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let headers = record
+        .headers
+        .map(|header| header.key.len() + length(header.value));
+    length(record.value) + length(record.key) + headers.sum::<usize>()
 }
 
 async fn deliver(

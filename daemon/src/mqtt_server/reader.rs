@@ -33,12 +33,18 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, id: ConnectionId)
     service.add(&connection);
     connection.watch_timeout(&shard);
     let half = read_all(&shard, &connection, half).await;
-    connection.finish_held().await;
-    connection.handle_lost(&shard);
-    open::finish(&shard, &connection).await;
-    connection.finish_sending().await;
+    // Apart, so that its state takes memory at the end of a connection only.
+    Box::pin(end(&shard, &connection)).await;
     service.remove(&connection);
     drop(half);
+}
+
+/// Gives back what the connection held.
+async fn end(shard: &Rc<Shard>, connection: &Rc<MqttConnection>) {
+    connection.finish_held().await;
+    connection.handle_lost(shard);
+    open::finish(shard, connection).await;
+    connection.finish_sending().await;
 }
 
 async fn read_all(

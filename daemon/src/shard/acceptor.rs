@@ -61,13 +61,17 @@ pub fn start(shard: &Rc<Shard>, listener: TcpListener, protocol: Protocol) -> io
 fn serve(shard: &Rc<Shard>, stream: TcpStream, ticket: ConnectionTicket) {
     let id = shard.next_connection_id();
     let shard = Rc::clone(shard);
-    monoio::spawn(async move {
-        match ticket.protocol {
-            Protocol::Kafka => connection::serve(shard, stream, id).await,
-            Protocol::Mqtt => mqtt_server::serve(shard, stream, id).await,
-        }
-        drop(ticket);
-    });
+    // Two tasks, not one with two branches: the smaller kind would take the memory of the larger.
+    match ticket.protocol {
+        Protocol::Kafka => drop(monoio::spawn(async move {
+            connection::serve(shard, stream, id).await;
+            drop(ticket);
+        })),
+        Protocol::Mqtt => drop(monoio::spawn(async move {
+            mqtt_server::serve(shard, stream, id).await;
+            drop(ticket);
+        })),
+    }
 }
 
 async fn accept_all(shard: Rc<Shard>, listener: monoio::net::TcpListener, protocol: Protocol) {
