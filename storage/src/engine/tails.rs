@@ -255,15 +255,18 @@ impl<'a, D: Disk> Tails<'a, D> {
         self.found.damage = damage;
     }
 
-    /// The checkpoint's active segment, unless a later cut or damage has made its figures wrong.
+    /// The checkpoint's active segment, unless a later cut, damage, or a roll and compaction has
+    /// made its figures wrong.
     fn known_active(&self) -> Option<(i64, u32, Option<i64>)> {
         let checkpoint = &self.replayed.checkpoint;
         let intact = self
             .replayed
             .lowest_cut
             .is_none_or(|cut| cut >= checkpoint.segments_end_offset);
+        let compacted_end = self.replayed.compacted_end.unwrap_or(i64::MIN);
         checkpoint
             .active
+            .filter(|(base_offset, _, _)| *base_offset >= compacted_end)
             .filter(|_| intact && self.found.damage.is_none())
     }
 

@@ -159,3 +159,24 @@ fn a_crash_at_any_operation_of_a_compaction_loses_nothing() {
         assert_eq!(state_of(&mut harness, &log), state, "operation {stop}");
     }
 }
+
+#[test]
+fn the_active_segment_of_the_checkpoint_may_be_rolled_and_compacted_since() {
+    let disk = MemoryDisk::new();
+    let (mut harness, log, mut state) = filled(&disk);
+    let shared = std::rc::Rc::clone(&harness.engine.shared);
+    harness.run(shared.write_back_to(u64::MAX)).unwrap();
+    let active = log.segments().closed.last().unwrap().next_offset;
+    fill(&mut harness, &log, &mut state, 16);
+    let closed = log.segments().closed;
+    assert!(closed.iter().any(|segment| segment.base_offset == active));
+    compact(&mut harness, &log).unwrap();
+    let end = log.log_end_offset();
+
+    disk.lose_power();
+    let mut harness = Harness::open(&disk, small_ring());
+    let log = harness.engine.log(key(1)).unwrap();
+    assert_eq!(log.failure(), None);
+    assert_eq!(log.log_end_offset(), end);
+    assert_eq!(state_of(&mut harness, &log), state);
+}
