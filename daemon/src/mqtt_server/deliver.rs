@@ -32,7 +32,8 @@ use super::sessions::name_of;
 use super::{now_ms, open, retained};
 use crate::controller;
 use crate::limits::{
-    MQTT_CURSOR_SAVE_MS, MQTT_FETCH_WAIT, MQTT_HELD_BYTES_MAX, MQTT_SUBSCRIPTIONS_MAX,
+    MQTT_CURSOR_SAVE_MS, MQTT_FETCH_BYTES, MQTT_FETCH_WAIT, MQTT_HELD_BYTES_MAX,
+    MQTT_SUBSCRIPTIONS_MAX,
 };
 use crate::shard::Shard;
 use crate::shard::notify::Notify;
@@ -375,6 +376,9 @@ async fn run_source(
             () = wait_for_more(shard, source.place, next, MQTT_FETCH_WAIT) => {}
             () = deliveries.wait_for_end() => return,
         }
+        // Many subscribers wake up for the same batch: they read it one after the other.
+        let bytes = u64::try_from(MQTT_FETCH_BYTES).unwrap_or(u64::MAX);
+        let memory = shard.budgets().responses.reserve(bytes).await;
         let Ok(fetched) = fetch(shard, source.place, next).await else {
             return;
         };
@@ -398,7 +402,7 @@ async fn run_source(
         });
         let behind = left_out.unwrap_or(behind).max(fetched.log_start_offset);
         // What a slow client waits for is in the log: the batches are not kept for it.
-        drop(fetched);
+        drop((fetched, memory));
         for (offset, stored) in messages {
             deliver(shard, connection, deliveries, source, (offset, &stored)).await;
             if deliveries.ended.get() {
