@@ -11,8 +11,12 @@ import sys
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients" / "python"))
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "clients" / "python")]
 
+from mqtt_client import (  # noqa: E402
+    PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, SUBACK, UNSUBACK, Client, packet, publish_packet, string,
+)
 from wire import Wire, batch  # noqa: E402
 
 REQUESTS = 10_000
@@ -120,4 +124,107 @@ def test_connections_that_come_and_go_leave_nothing_behind(start_broker):
     come_and_go(3_000)
     grown = anonymous_bytes(broker) - before
     print(f"{grown} bytes for 3,000 connections")
+    assert grown <= GROWTH_BYTES_MAX
+
+
+def await_kinds(client, wanted):
+    """Receives until each kind has come as often as wanted; anything else is a failure."""
+    wanted = dict(wanted)
+    while any(wanted.values()):
+        kind, _, body = client.receive()
+        assert wanted.get(kind, 0) > 0, (kind, wanted)
+        wanted[kind] -= 1
+        if kind == PUBREC:
+            client.send(packet(0x62, body[:2]))
+
+
+def publishes(qos, topic="s/1"):
+    def run(client, count):
+        for _ in range(count // IN_FLIGHT):
+            client.send(b"".join(
+                publish_packet(topic, b"v" * 100, qos, number) for number in range(1, 1 + IN_FLIGHT)))
+            wanted = {1: {PUBACK: IN_FLIGHT}, 2: {PUBREC: IN_FLIGHT, PUBCOMP: IN_FLIGHT}}
+            if qos:
+                await_kinds(client, wanted[qos])
+            else:
+                ping(client, IN_FLIGHT)
+    return run
+
+
+def retained(client, count):
+    for _ in range(count // IN_FLIGHT):
+        client.send(b"".join(
+            publish_packet("kept/1", b"v" * 100, 1, number, retain=True)
+            for number in range(1, 1 + IN_FLIGHT)))
+        await_kinds(client, {PUBACK: IN_FLIGHT})
+
+
+def ping(client, count):
+    for _ in range(count // IN_FLIGHT):
+        client.send(bytes([0xC0, 0]) * IN_FLIGHT)
+        await_kinds(client, {PINGRESP: IN_FLIGHT})
+
+
+def subscribe_and_leave(client, count):
+    for number in range(count // 4):
+        client.send(packet(0x82, b"\0\1" + string(f"other/{number % 7}/+") + b"\1"))
+        await_kinds(client, {SUBACK: 1})
+        client.send(packet(0xA2, b"\0\2" + string(f"other/{number % 7}/+")))
+        await_kinds(client, {UNSUBACK: 1})
+
+
+def deliveries(client, count):
+    """One client hears what it says, and acknowledges it."""
+    client.send(packet(0x82, b"\0\1" + string("echo/#") + b"\1"))
+    await_kinds(client, {SUBACK: 1})
+    for _ in range(count // IN_FLIGHT):
+        client.send(b"".join(
+            publish_packet("echo/1", b"v", 1, number) for number in range(1, 1 + IN_FLIGHT)))
+        left = {PUBACK: IN_FLIGHT, PUBLISH: IN_FLIGHT}
+        while any(left.values()):
+            kind, _, body = client.receive()
+            left[kind] -= 1
+            if kind == PUBLISH:
+                length = int.from_bytes(body[:2], "big")
+                client.send(packet(0x40, body[2 + length:4 + length]))
+
+
+MQTT_KINDS = {
+    "publishes without acknowledgement": publishes(0),
+    "publishes acknowledged": publishes(1),
+    "publishes exactly once": publishes(2),
+    "retained": retained,
+    "pings": ping,
+    "subscriptions that come and go": subscribe_and_leave,
+    "deliveries": deliveries,
+}
+
+
+@pytest.mark.parametrize("kind", MQTT_KINDS)
+def test_no_mqtt_packet_leaves_memory_behind(start_broker, kind):
+    broker = start_broker(flags=("--memory", "130M", "--shards", "1"))
+    client = Client(broker.mqtt_port, "lasting")
+    MQTT_KINDS[kind](client, WARM_UP)
+    before = anonymous_bytes(broker)
+    MQTT_KINDS[kind](client, REQUESTS)
+    grown = anonymous_bytes(broker) - before
+    print(f"{kind}: {grown} bytes for {REQUESTS} packets")
+    assert grown <= GROWTH_BYTES_MAX
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_mqtt_clients_that_come_and_go_leave_nothing_behind(start_broker, clean):
+    broker = start_broker(flags=("--memory", "130M", "--shards", "1"))
+
+    def come_and_go(count):
+        for number in range(count):
+            client = Client(broker.mqtt_port, f"guest-{number % 20}", clean=clean)
+            client.subscribe(1, ("guests/#", 1))
+            client.socket.close()
+
+    come_and_go(1_000)
+    before = anonymous_bytes(broker)
+    come_and_go(2_000)
+    grown = anonymous_bytes(broker) - before
+    print(f"{grown} bytes for 2,000 connections")
     assert grown <= GROWTH_BYTES_MAX
