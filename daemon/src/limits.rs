@@ -113,6 +113,10 @@ pub const FETCH_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest time that a fetch waits, whatever the client asks for.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// How often requests to write are looked at whose time may be over, and the shortest time that
+/// they get.
+pub const PRODUCE_TIMEOUT_STEP: Duration = Duration::from_secs(1);
+
 /// The most by which a fetch without news is answered later than the client asked, so that one
 /// wake-up answers many.
 pub const FETCH_WAIT_STEP_MAX: Duration = Duration::from_millis(32);
@@ -156,6 +160,10 @@ pub const DESCRIBED_PARTITIONS_MAX: usize = 2000;
 
 /// Time for an administrative request whose client leaves it to the broker.
 pub const ADMIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long a client that looks for its group's coordinator waits for the topic of the groups to be
+/// made: it asks again, and what it sends meanwhile on the connection stands behind the answer.
+pub const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longest time for an administrative request, whatever the client asks for.
 pub const ADMIN_TIMEOUT_MAX: Duration = Duration::from_secs(300);

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::config::HostPort;
 use crate::controller::{self, CONTROLLER_SHARD, Controller, PlanContext};
 use crate::group_service::GroupService;
+use crate::handlers::ProduceDeadlines;
 use crate::health;
 use crate::housekeeping;
 use crate::mirror_service::MirrorService;
@@ -47,6 +48,7 @@ pub(crate) struct ShardState {
     mirrors: Rc<MirrorService>,
     mirror_state: MirrorState,
     fetch_sessions: RefCell<FetchSessions>,
+    produce_deadlines: Rc<ProduceDeadlines>,
     engine: OnceCell<LogEngine>,
     controller: OnceCell<Rc<Controller>>,
     catalog: RefCell<Option<Arc<CatalogSnapshot>>>,
@@ -79,6 +81,7 @@ impl ShardState {
             mirrors: Rc::default(),
             mirror_state: MirrorState::default(),
             fetch_sessions: RefCell::new(FetchSessions::new(sessions)),
+            produce_deadlines: Rc::default(),
             engine: OnceCell::new(),
             controller: OnceCell::new(),
             catalog: RefCell::default(),
@@ -457,6 +460,11 @@ impl ShardState {
     /// The progress of mirrors, on the shard that owns its partition.
     pub(crate) fn mirror_state(&self) -> &MirrorState {
         &self.mirror_state
+    }
+
+    /// The Produce requests of this shard's connections that wait.
+    pub(crate) fn produce_deadlines(&self) -> &Rc<ProduceDeadlines> {
+        &self.produce_deadlines
     }
 
     /// The fetch sessions of this shard's connections.

@@ -1,10 +1,11 @@
 """A full disk: errors for what does not fit, nothing lost, and work goes on when room is made."""
 
+import collections
 import os
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from workload import PARTITIONS, Workload, judge, read_all
@@ -144,3 +145,46 @@ def test_a_disk_that_is_full_at_the_start_is_read_and_recovers_by_itself(
     judge(workload, read_all(broker.bootstrap, "start"))
     wait_until_healthy(broker)
     assert broker.stop() == 0
+
+
+def test_bulk_producers_are_answered_while_the_disk_is_full(start_broker, loop_disk):
+    """Large batches skip the journal and wait for their segment: without an answer in the time that
+    the client gives they would fill the memory for requests, and nobody else would be served.
+    """
+    disk = loop_disk(megabytes=256)
+    broker = start_broker(data=disk.mount / "data", flags=GATEWAY)
+    failed, delivered = collections.Counter(), set()
+
+    def handle(error, message):
+        if error is not None:
+            failed[error.code()] += 1
+        else:
+            delivered.add(message.value()[:8])
+
+    producer = Producer({
+        "bootstrap.servers": broker.bootstrap, "linger.ms": 5, "batch.num.messages": 100_000,
+        "request.timeout.ms": 2_000, "message.timeout.ms": 20_000, "enable.idempotence": True,
+    })
+    sent, ending = 0, time.monotonic() + 40
+    while time.monotonic() < ending and len(failed) == 0:
+        try:
+            producer.produce("bulk", b"%08d" % sent + b"x" * 1_000, on_delivery=handle)
+            sent += 1
+            producer.poll(0)
+        except BufferError:
+            producer.poll(0.05)
+    assert failed, "the disk never became full"
+    assert broker.is_running() and broker.health()[0] == 503
+    # Somebody else is served meanwhile: what is stored can be read, small requests are answered.
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "bulk",
+                         "enable.auto.commit": False})
+    consumer.assign([TopicPartition("bulk", 0, 0)])
+    (first,) = consumer.consume(1, timeout=10)
+    assert first.error() is None and first.value().startswith(b"00000000")
+    consumer.close()
+    producer.purge()
+    producer.flush(30)
+    for name in os.listdir(disk.mount):
+        assert name in ("data", "lost+found"), name
+    assert broker.stop(seconds=20) == 0
+    print(f"{len(delivered)} delivered, failed by code: {dict(failed)}")

@@ -18,6 +18,7 @@ use kafka_lite::error_code::ErrorCode;
 use super::cluster_view::{Broker, this_broker};
 use super::{Reply, RequestContext};
 use crate::controller;
+use crate::limits::COORDINATOR_TIMEOUT;
 use crate::shard::Shard;
 
 /// Key types of the request.
@@ -45,8 +46,10 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
     }
     // The topic of the groups is made for the first one that asks.
     let exists = controller::ensure_offsets_topic(shard);
+    let made = monoio::time::timeout(COORDINATOR_TIMEOUT, exists);
     drop(monoio::spawn(async move {
-        let fault = exists.await.err().map(not_available);
+        let made = made.await.unwrap_or(Err(ErrorCode::RequestTimedOut));
+        let fault = made.err().map(not_available);
         reply.send(&response(version, &keys, &own, fault));
     }));
 }

@@ -63,6 +63,7 @@ mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod produce_deadlines;
 mod sasl;
 mod transactions;
 
@@ -77,6 +78,8 @@ use tracing::{debug, error};
 use crate::connection::Connection;
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
+
+pub use produce_deadlines::{ProduceDeadlines, expire_produces};
 
 /// One request as the connection read it.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@
 //! Invariants        1. all appends of a request are queued before [`handle`] returns, so that a
 //!                   connection's requests reach a partition in their order. 2. one message per
 //!                   other
-//!                   shard. 3. the answer leaves when every partition has told its outcome.
+//!                   shard. 3. the answer leaves when every partition has told its outcome, or
+//!                   the time that the client gives is over.
 //! Source            Kafka 4.x Produce 3–13; acks=0 has no answer, its faults close the connection.
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +20,9 @@ use kafka_lite::api::produce::{
 };
 use kafka_lite::error_code::ErrorCode;
 use kafka_lite::primitive::Uuid;
+use storage::disk::Clock;
 
+use super::produce_deadlines::{self, Expire};
 use super::{Reply, RequestContext};
 use crate::controller;
 use crate::partition::{AppendFault, AppendObserver, AppendRequest, AppendResult};
@@ -115,6 +118,10 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
     }
     for (owner, appends) in remote {
         send_to(shard, owner, appends, (request.version, now_ms), &outcomes);
+    }
+    if !outcomes.is_answered() {
+        let deadline = produce_deadlines::deadline(shard.clock().now(), body.timeout_ms);
+        shard.state().produce_deadlines().add(deadline, &outcomes);
     }
     // The guard of the count: without it the last local append could answer too early.
     outcomes.count_down();
@@ -224,6 +231,11 @@ impl Outcomes {
         }
     }
 
+    /// Whether only the guard of the count is left.
+    fn is_answered(&self) -> bool {
+        self.remaining.get() <= 1
+    }
+
     fn answer(&self) {
         let Some(reply) = self.reply.borrow_mut().take() else {
             return;
@@ -252,6 +264,16 @@ impl Outcomes {
             responses,
             ..ProduceResponse::default()
         });
+    }
+}
+
+impl Expire for Outcomes {
+    fn expire(&self) {
+        for result in self.results.borrow_mut().iter_mut() {
+            let timed_out = || Err(AppendFault::code(ErrorCode::RequestTimedOut));
+            result.get_or_insert_with(timed_out);
+        }
+        self.answer();
     }
 }
 

@@ -22,6 +22,7 @@ use super::budgets::{ShardBudgets, ShardPlan};
 use super::mail::MailReceiver;
 use super::{Message, Process, Shard, ShardId, ShardParts};
 use crate::connection::free_kept_frames;
+use crate::handlers::expire_produces;
 use crate::io::clock::ShardClock;
 use crate::io::disk::{FileDisk, FileDriver};
 use crate::io::helper_thread::{Completion, Helper};
@@ -96,6 +97,7 @@ async fn run_shard(start: ShardStart) {
     match open(start).await {
         Ok(shard) => {
             monoio::spawn(sweep_idle_connections(Rc::clone(&shard)));
+            monoio::spawn(expire_produces(Rc::clone(&shard)));
             report(&opened, Ok(shard.disk().driver()));
         }
         Err(error) => report(&opened, Err(error)),
