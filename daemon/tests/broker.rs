@@ -506,6 +506,39 @@ fn a_wrong_configuration_is_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn a_mistyped_variable_is_one_warning_and_one_of_kubernetes_is_none() {
+    let directory = Directory::new();
+    let warnings = |variables: &[(&str, &str)]| {
+        let data = directory.data();
+        let mut child = command(&data, &[], variables)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let is_up = output.lines().any(|line| line.unwrap() == "Try:");
+        child.kill().unwrap();
+        let stderr = child.wait_with_output().unwrap().stderr;
+        assert!(is_up);
+        let lines = String::from_utf8(stderr).unwrap();
+        let lines = lines.lines().filter(|line| line.contains("SLUICE_"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mistyped = warnings(&[("SLUICE_MEMRY", "64M"), ("SLUICE_SERVICE_HOST", "10.0.0.1")]);
+    assert_eq!(mistyped.len(), 1, "{mistyped:?}");
+    assert!(mistyped[0].contains("WARN"), "{mistyped:?}");
+    assert!(
+        mistyped[0].ends_with(": SLUICE_MEMRY (did you mean SLUICE_MEMORY?)"),
+        "{mistyped:?}"
+    );
+    let kubernetes = [
+        ("SLUICE_SERVICE_HOST", "10.0.0.1"),
+        ("SLUICE_PORT", "tcp://10.0.0.1:9092"),
+    ];
+    assert!(warnings(&kubernetes).is_empty());
+}
+
+#[test]
 fn a_stop_with_open_connections_is_clean_and_the_next_start_knows_it() {
     for environment in DRIVERS {
         let directory = Directory::new();

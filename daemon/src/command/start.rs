@@ -24,7 +24,7 @@ use super::{EXIT_USAGE, complain, show};
 use crate::admin::{self, Control};
 use crate::config::check::check_memory;
 use crate::config::load::{self, Flags};
-use crate::config::{Config, HostPort, memory, passwords};
+use crate::config::{Config, HostPort, environment, memory, passwords};
 use crate::data_directory::DataDirectory;
 use crate::io::device::Device;
 use crate::io::disk::FileDriver;
@@ -132,6 +132,9 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
 fn prepare(flags: &Flags) -> Result<Prepared, NotStarted> {
     let mut config = load::load(flags, utf8_environment()).map_err(usage)?;
     log::start(&config);
+    if let Some(names) = environment::unknown_variables(utf8_environment().map(|(name, _)| name)) {
+        warn!("the environment has variables that are not known and change nothing: {names}");
+    }
     let sizes = choose_sizes(&config);
     check_memory(&config, sizes.memory_bytes, sizes.shards)
         .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;

@@ -2,8 +2,8 @@
 //!
 //! What it is        later sources win: defaults, the file, `conf.d` files beside it in the order
 //!                   of their names, environment, flags.
-//! Invariants        1. an unknown key or flag is an error, and so is a variable that is almost
-//!                      known.
+//! What it is not    complaints about variables that are not known: `environment`.
+//! Invariants        1. an unknown key or flag is an error.
 //!                   2. an error names the key and where it stands.
 
 use std::collections::BTreeMap;
@@ -15,15 +15,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::check_together;
+use super::environment::VARIABLE_PREFIX;
 use super::keys::{self, Key, find, most_similar};
 use super::mirror::MirrorConfig;
 use super::{Config, ConfigError};
 
 /// The file that is read when it exists and none is named.
 pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";
-
-/// Prefix of our environment variables.
-const VARIABLE_PREFIX: &str = "SLUICE_";
 
 /// Values as text, each with the place where it stands.
 #[derive(Debug, Default)]
@@ -53,7 +51,7 @@ pub fn load(
     for file in files(flags.file.as_deref())? {
         values.add_file(&file)?;
     }
-    values.add_environment(environment)?;
+    values.add_environment(environment);
     for (name, value) in &flags.values {
         if let Some(key) = find(name) {
             values.add(key, value.clone(), format!("flag --{}", key.flag()));
@@ -180,21 +178,16 @@ impl Values {
         Ok(())
     }
 
-    fn add_environment(
-        &mut self,
-        environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<(), ConfigError> {
+    fn add_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (variable, value) in environment {
             if !variable.starts_with(VARIABLE_PREFIX) {
                 continue;
             }
             let Some(key) = keys::all().find(|key| key.variable() == variable) else {
-                refuse_mistyped(&variable)?;
                 continue;
             };
             self.add(key, value, format!("variable {variable}"));
         }
-        Ok(())
     }
 
     fn into_config(self) -> Result<Config, ConfigError> {
@@ -214,19 +207,6 @@ impl Values {
         })?;
         config.mirrors = self.mirrors;
         Ok(config)
-    }
-}
-
-/// A variable that is almost one of ours is an error. Others are left alone: Kubernetes sets
-/// `SLUICE_SERVICE_HOST` and more for a service of that name.
-fn refuse_mistyped(variable: &str) -> Result<(), ConfigError> {
-    let name = variable.trim_start_matches(VARIABLE_PREFIX);
-    match most_similar(&name.to_lowercase().replace('_', ".")) {
-        Some(similar) => Err(ConfigError(format!(
-            "unknown variable `{variable}` in the environment; did you mean `{}`?",
-            similar.variable()
-        ))),
-        None => Ok(()),
     }
 }
 
@@ -481,19 +461,5 @@ mod tests {
         );
         assert_eq!(config.max_connections, Some(9));
         assert_eq!(config.max_connections_per_ip, 3);
-    }
-
-    #[test]
-    fn a_mistyped_variable_is_an_error_and_one_of_kubernetes_is_not() {
-        let load = |name: &str| {
-            let environment = [(name.to_owned(), "tcp://10.0.0.1:9092".to_owned())];
-            load(&Flags::default(), environment.into_iter())
-        };
-        assert_eq!(
-            load("SLUICE_KAFKA_LISEN").unwrap_err().0,
-            "unknown variable `SLUICE_KAFKA_LISEN` in the environment; \
-             did you mean `SLUICE_KAFKA_LISTEN`?"
-        );
-        load("SLUICE_SERVICE_PORT_9092_TCP").unwrap();
     }
 }

@@ -4,9 +4,10 @@
 //!                   all come from it.
 //! What it is not    limits of the program: those stand in `limits.rs` and the keys are checked
 //!                   against them.
-//! Reading order     [`keys`], then [`load`], then [`check`] and [`memory`].
+//! Reading order     [`keys`], then [`load`] and [`environment`], then [`check`] and [`memory`].
 
 pub mod check;
+pub mod environment;
 pub mod keys;
 pub mod load;
 pub mod memory;

@@ -70,13 +70,26 @@ impl OffsetRange {
                 parse_start(before, now)
             };
             if let (Ok(start), Ok(stop)) = (start, parse_stop(after, now)) {
-                return Ok(Self { start, stop });
+                return Self { start, stop }.in_order(text);
             }
         }
         Err(format!(
             "`{text}` is not an offset: give start, end, N, +N, -N or @TIME, \
              then if wanted :end, :N or :@TIME"
         ))
+    }
+
+    /// Refuses what can hold no record, whatever is in the topic.
+    fn in_order(self, text: &str) -> Result<Self, String> {
+        let is_backwards = match (self.start, self.stop) {
+            (StartAt::Offset(start), StopAt::Offset(stop))
+            | (StartAt::Time(start), StopAt::Time(stop)) => stop < start,
+            _ => false,
+        };
+        if is_backwards {
+            return Err(format!("`{text}` stops before it starts"));
+        }
+        Ok(self)
     }
 
     /// Turns the range into positions of partitions.
@@ -200,6 +213,18 @@ mod tests {
             "", "x", "@", "@x", "+", "-", "++1", "1:", "1:x", "end:+1", "1:2:3", "5 ",
         ] {
             OffsetRange::parse_at(text, NOW).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_range_that_stops_before_it_starts_is_refused() {
+        for text in ["5:3", "1:0", "@2000:@1000", "@-1h:@-2h"] {
+            let reason = OffsetRange::parse_at(text, NOW).unwrap_err();
+            assert_eq!(reason, format!("`{text}` stops before it starts"));
+        }
+        // Nothing is asked for, or only the broker knows.
+        for text in ["5:5", "@1000:@1000", "-1:0", "end:3", "@1000:3"] {
+            OffsetRange::parse_at(text, NOW).unwrap();
         }
     }
 }

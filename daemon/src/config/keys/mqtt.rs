@@ -88,7 +88,7 @@ pub(super) static KEYS: &[Key] = &[
         name: "mqtt.packet.max.bytes",
         flag: None,
         default: "262144",
-        value: "BYTES",
+        value: "SIZE",
         help: "Largest MQTT packet; a larger one closes the connection",
         apply: |config, text| {
             let parsed = size(text, 1024, 1 << 20);

@@ -28,14 +28,14 @@ pub(super) static KEYS: &[Key] = &[
         flag: None,
         default: "127.0.0.1:9644",
         value: "HOST:PORT|off",
-        help: "Where /healthz, /readyz and /metrics are served",
+        help: "Where /healthz, /readyz, /metrics, /mirrors and /mqtt are served",
         apply: |config, text| set(&mut config.admin_listen, unless("off", text, host_port)),
     },
     Key {
         name: "socket.request.max.bytes",
         flag: None,
         default: "8388608",
-        value: "BYTES",
+        value: "SIZE",
         help: "Largest request; a larger one closes the connection",
         apply: |config, text| {
             let least = u64::try_from(FRAME_BYTES_MAX_BEFORE_FIRST_REQUEST).unwrap_or(0);
