@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::check::check_together;
 use super::environment::VARIABLE_PREFIX;
 use super::keys::{self, Key, find, most_similar};
-use super::mirror::MirrorConfig;
+use super::mirror::{MirrorConfig, most_similar_key};
 use super::{Config, ConfigError};
 
 /// The file that is read when it exists and none is named.
@@ -159,7 +159,7 @@ impl Values {
                 config.apply(&key, &values).map_err(|reason| {
                     ConfigError(match reason {
                         Some(reason) => format!("mirror.{key} in {place}: {reason}"),
-                        None => format!("unknown key `mirror.{key}` in {place}"),
+                        None => unknown_of_mirror(&key, &place),
                     })
                 })?;
             }
@@ -216,6 +216,14 @@ fn unknown(name: &str, place: &str) -> ConfigError {
         Some(similar) => ConfigError(format!("{line}; did you mean `{}`?", similar.name)),
         None => ConfigError(format!("{line}; `sluice start --help` lists all keys")),
     }
+}
+
+fn unknown_of_mirror(name: &str, place: &str) -> String {
+    let hint = match most_similar_key(name) {
+        Some(similar) => format!("did you mean `mirror.{similar}`?"),
+        None => "docs/mirror.md lists all keys of a mirror".to_owned(),
+    };
+    format!("unknown key `mirror.{name}` in {place}; {hint}")
 }
 
 /// All values of a table with their full names; `None` for what is not a single value.
@@ -359,7 +367,12 @@ mod tests {
         );
         check(
             "[[mirror]]\nname = \"hq\"\nbotstrap = \"a:1\"\n",
-            "unknown key `mirror.botstrap` in file F line 3",
+            "unknown key `mirror.botstrap` in file F line 3; did you mean `mirror.bootstrap`?",
+        );
+        check(
+            "[[mirror]]\nname = \"hq\"\nkeep_after_mirrored = \"1h\"\n",
+            "unknown key `mirror.keep_after_mirrored` in file F line 3; docs/mirror.md lists all keys \
+             of a mirror",
         );
         check(
             "[[mirror]]\nname = \"hq\"\n",

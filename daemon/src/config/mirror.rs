@@ -11,7 +11,38 @@ use kafka_lite::record_batch::Compression;
 use kafka_lite::sasl::Mechanism;
 use mirror::{Address, PartitionMapping, TargetName};
 
-use super::keys::size;
+use super::keys::{most_similar_name, size};
+
+/// Every key of a mirror.
+const KEYS: [&str; 22] = [
+    "name",
+    "bootstrap",
+    "topics",
+    "target",
+    "site",
+    "partitions",
+    "create.topics",
+    "compression",
+    "batch.bytes",
+    "linger.ms",
+    "rate.bytes.per.second",
+    "month.bytes.max",
+    "windows",
+    "when.full",
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.username",
+    "sasl.password.file",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.server.name",
+];
+
+/// The key of a mirror that is most like `name`, if any is at all.
+pub fn most_similar_key(name: &str) -> Option<&'static str> {
+    most_similar_name(name, KEYS.into_iter())
+}
 
 /// A mirror as the operator wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +177,11 @@ impl MirrorConfig {
     /// What is expected; `None` for an unknown key.
     pub fn apply(&mut self, key: &str, values: &[String]) -> Result<(), Option<String>> {
         match key {
+            "sasl.password" => {
+                let reason = "passwords stand in files: name one with mirror.sasl.password.file";
+                return Err(Some(reason.to_owned()));
+            }
+            _ if !KEYS.contains(&key) => return Err(None),
             "bootstrap" => self.bootstrap = each(values, address)?,
             "topics" => self.topics = values.to_vec(),
             "windows" => self.windows = each(values, window)?,
@@ -236,10 +272,6 @@ impl MirrorConfig {
                 self.sasl_mechanism = Some(known.ok_or_else(|| expected(names, value))?);
             }
             "sasl.username" => self.sasl_username = text()?,
-            "sasl.password" => {
-                let reason = "passwords stand in files: name one with mirror.sasl.password.file";
-                return Err(Some(reason.to_owned()));
-            }
             "sasl.password.file" => self.sasl_password_file = file()?,
             "ssl.ca.location" => self.ssl_ca_location = file()?,
             "ssl.certificate.location" => self.ssl_certificate_location = file()?,
@@ -379,7 +411,7 @@ fn window(value: &str) -> Result<(u16, u16), Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MirrorConfig, matches};
+    use super::{KEYS, MirrorConfig, matches};
 
     #[test]
     fn patterns_match_whole_names() {
@@ -442,6 +474,25 @@ mod tests {
             check(&one),
             "mirror.ssl.key.location is missing of mirror hq"
         );
+    }
+
+    #[test]
+    fn the_guide_lists_every_key_once_and_every_key_is_taken() {
+        let guide = include_str!("../../../docs/mirror.md");
+        let rows = guide.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let mut documented: Vec<&str> = cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        documented.sort_unstable();
+        let mut known = KEYS.to_vec();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+        for key in KEYS {
+            // `-` is a value for some keys and a reason for the others.
+            let taken = MirrorConfig::default().apply(key, &["-".to_owned()]);
+            assert_ne!(taken, Err(None), "{key}");
+        }
     }
 
     #[test]

@@ -72,10 +72,18 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// The known key that is most like `name`, if any is at all.
 pub fn most_similar(name: &str) -> Option<&'static Key> {
-    let (distance, key) = all()
-        .map(|key| (edit_distance(name, key.name), key))
+    find(most_similar_name(name, all().map(|key| key.name))?)
+}
+
+/// The one of `names` that is most like `name`, if any is at all.
+pub(super) fn most_similar_name(
+    name: &str,
+    names: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let (distance, similar) = names
+        .map(|known| (edit_distance(name, known), known))
         .min_by_key(|(distance, _)| *distance)?;
-    (distance <= 4 && distance * 2 < key.name.len()).then_some(key)
+    (distance <= 4 && distance * 2 < similar.len()).then_some(similar)
 }
 
 /// Insertions, deletions and replacements between two names.
