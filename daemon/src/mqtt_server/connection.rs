@@ -31,6 +31,7 @@ use crate::limits::{EOF_GRACE, MQTT_READ_AHEAD_BYTES, REQUEST_OVERHEAD_BYTES};
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
 use crate::shard::notify::Notify;
+use crate::shard::promise::Promise;
 
 /// One connection; its tasks and its unfinished publishes share it.
 pub(super) struct MqttConnection {
@@ -47,6 +48,8 @@ pub(super) struct MqttConnection {
     deliveries: RefCell<Option<Rc<Deliveries>>>,
     /// Steps of publishes with QoS 2 that are under way.
     pub(super) exact: UnderWay,
+    /// When the last publish with QoS 2 that came is appended.
+    pub(super) last_exact: RefCell<Option<Promise<()>>>,
     /// Bytes that were read and not taken yet.
     pending: RefCell<Vec<u8>>,
     /// Length of the packet that is being read, if it is not complete.
@@ -111,6 +114,7 @@ impl MqttConnection {
             expiry_seconds: Cell::new(0),
             deliveries: RefCell::default(),
             exact: UnderWay::default(),
+            last_exact: RefCell::default(),
             pending: RefCell::default(),
             needed_bytes: Cell::new(0),
             packet_memory: RefCell::default(),

@@ -3,8 +3,11 @@
 //! What it is        the order of an intent, its record and its release; see
 //!                   docs/decisions/2026-11-24-mqtt.md "Sessions and exactly once".
 //! Invariants        1. a message is appended only when its intent is committed. 2. an intent whose
-//!                      message was refused is removed before the client hears of it.
+//!                      message was refused is removed before the client hears of it. 3. the
+//!                      messages of a connection are appended in the order in which they came
+//!                      [MQTT-4.6.0-2], whatever order their intents are committed in.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use mqtt::inbound::PublishToken;
@@ -22,6 +25,7 @@ use super::retaining::Retaining;
 use super::sessions::{self, name_of};
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
+use crate::shard::promise::{Fulfil, Promise, promise};
 
 /// A message on its way.
 pub(super) struct ExactPublish {
@@ -33,13 +37,45 @@ pub(super) struct ExactPublish {
     pub(super) memory: Reservation,
 }
 
+/// The place of a message behind the one before it; gone when the message is appended or cannot be.
+struct Turn {
+    before: Option<Promise<()>>,
+    passed: Option<Fulfil<()>>,
+}
+
+impl Turn {
+    fn behind(last: &RefCell<Option<Promise<()>>>) -> Self {
+        let (passed, appended) = promise();
+        Self {
+            before: last.replace(Some(appended)),
+            passed: Some(passed),
+        }
+    }
+
+    /// Waits until the message before is appended.
+    async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            before.await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(passed) = self.passed.take() {
+            passed.fulfil(());
+        }
+    }
+}
+
 /// Appends the message exactly once; the connection hears of it.
 pub(super) fn start(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, publish: ExactPublish) {
     connection.exact.begin();
+    let turn = Turn::behind(&connection.last_exact);
     let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
     drop(monoio::spawn(async move {
         let token = publish.token;
-        let outcome = run(&shard, &connection, publish).await;
+        let outcome = run(&shard, &connection, publish, turn).await;
         connection.exact.end();
         connection.handle_published(&shard, &[token], outcome);
     }));
@@ -49,6 +85,7 @@ async fn run(
     shard: &Rc<Shard>,
     connection: &Rc<MqttConnection>,
     publish: ExactPublish,
+    mut turn: Turn,
 ) -> ReasonCode {
     let ExactPublish {
         packet_id,
@@ -79,7 +116,10 @@ async fn run(
         return ReasonCode::QuotaExceeded;
     }
     record.put_header(DELIVERY, &intent.delivery);
-    let outcome = append_alone(shard, place, &record).await;
+    turn.come().await;
+    let appended = append_alone(shard, place, &record);
+    drop(turn);
+    let outcome = appended.await;
     drop(memory);
     if outcome.is_error() {
         // A release that is not stored leaves an intent without its record: harmless.

@@ -322,22 +322,23 @@ fn retaining(shard: &Shard, message: &Message, client_id: &Arc<str>) -> Option<R
     message.retain.then(|| Retaining::begin(shard, stored()))
 }
 
-/// Appends one record and returns when it is committed, or refused.
-pub(super) async fn append_alone(
+/// Appends one record behind what was appended before; the future ends when it is committed, or
+/// refused.
+pub(super) fn append_alone(
     shard: &Rc<Shard>,
     place: Place,
     record: &OwnRecord,
-) -> ReasonCode {
+) -> impl Future<Output = ReasonCode> + use<> {
+    let (told, result) = promise();
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let built = record.append_to(&mut builder, shard.wall_clock_ms());
-    let Ok(batch) = built.and_then(|()| builder.finish()) else {
-        return ReasonCode::ImplementationSpecific;
-    };
-    let (told, result) = promise();
-    append(shard, place, Bytes::from(batch), move |result| {
-        told.fulfil(outcome_of(&result))
-    });
-    result.await
+    match built.and_then(|()| builder.finish()) {
+        Ok(batch) => append(shard, place, Bytes::from(batch), move |result| {
+            told.fulfil(outcome_of(&result))
+        }),
+        Err(_too_large) => told.fulfil(ReasonCode::ImplementationSpecific),
+    }
+    result
 }
 
 fn outcome_of(result: &AppendResult) -> ReasonCode {
