@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, checkpoint_path};
+use crate::checkpoint::{Checkpoint, CheckpointError, LogCheckpoint, checkpoint_path};
 use crate::disk::{Clock, Disk};
 use crate::engine::replay::{Candidate, Replay, ReplayedLog};
 use crate::engine::tails::{FoundSegments, recover_segments};
@@ -223,7 +223,7 @@ fn build_log<D: Disk, C: Clock>(
     let name = std::mem::take(&mut replayed.checkpoint.name);
     let seen_end = replayed.seen_end;
     let checkpoint = replayed.checkpoint;
-    let end = found.end_offset.max(checkpoint.log_start_offset);
+    let end = first_end(&checkpoint, found.end_offset, &candidates);
     let unsynced = found.durable.filter(|(offset, _)| *offset < end);
     let (durable_offset, durable_position) = unsynced.unwrap_or((end, found.end_position));
     let mut state = LogState {
@@ -247,6 +247,7 @@ fn build_log<D: Disk, C: Clock>(
     let mut damage = found.damage;
     if damage.is_none() {
         take_candidates(&mut state, &mut found.producers, candidates);
+        begin_at_log_start(&mut state);
         damage = missing_below_mark(&state, &key.directory(&name));
     }
     state.producers = found.producers.finish(state.log_end_offset);
@@ -267,6 +268,23 @@ fn build_log<D: Disk, C: Clock>(
     let log = Rc::new(Log::new(slot, key, &name, state));
     shared.add_log(Rc::clone(&log));
     describe(&log, damage)
+}
+
+/// Where the journal's batches go on: the end of the segments, or the log start when they end below
+/// it. A log start inside a batch that the journal alone has begins with that batch.
+fn first_end(
+    checkpoint: &LogCheckpoint,
+    segments_end: i64,
+    candidates: &BTreeMap<i64, Candidate>,
+) -> i64 {
+    let start = checkpoint.log_start_offset;
+    if segments_end > start {
+        return segments_end;
+    }
+    let before = candidates.range(..start).next_back();
+    before
+        .filter(|(_, candidate)| candidate.header.last_offset() >= start)
+        .map_or(start, |(base_offset, _)| *base_offset)
 }
 
 /// Starts with the producers of the checkpoint; a snapshot that does not decode is damage, since an
@@ -320,6 +338,17 @@ fn take_candidates<D: Disk>(
             head: None,
             bytes: candidate.bytes,
         });
+    }
+}
+
+/// A log whose batches all lie below its start, or were not taken, is empty there.
+fn begin_at_log_start<D: Disk>(state: &mut LogState<D>) {
+    let start = state.log_start_offset;
+    if state.log_end_offset < start {
+        state.log_end_offset = start;
+        state.segments_end_offset = start;
+        state.written_end_offset = start;
+        state.write_goal = start;
     }
 }
 

@@ -193,3 +193,34 @@ fn pruned_side_entries_are_not_replayed() {
     assert_eq!((log.next_index(), log.log_end_offset()), before);
     assert_eq!(log.with_side_table(|side| side.term_at_offset(11)), term);
 }
+
+/// DeleteRecords may name any offset; a batch goes only as a whole.
+#[test]
+fn a_log_start_inside_a_batch_of_the_journal_loses_nothing_behind_it() {
+    for write_back in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut harness = Harness::open(&disk, small_ring());
+        let log = new_log(&harness, 1);
+        for seed in 0..4 {
+            append(&log, batch(5, 100, seed));
+        }
+        harness.settle();
+        harness.run(log.set_log_start_offset(7)).unwrap();
+        for round in 0..3_u8 {
+            let log = harness.engine.log(key(1)).unwrap();
+            let expected = read_all(&mut harness, &log, 7);
+            let end = 20 + 5 * i64::from(round);
+            disk.lose_power();
+            harness = Harness::open(&disk, small_ring());
+            let log = harness.engine.log(key(1)).unwrap();
+            let range = (log.log_start_offset(), log.log_end_offset());
+            assert_eq!(range, (7, end), "round {round}, write back {write_back}");
+            assert_eq!(read_all(&mut harness, &log, 7), expected);
+            append(&log, batch(5, 100, 9 + round));
+            harness.settle();
+            if write_back {
+                harness.run(log.write_back()).unwrap();
+            }
+        }
+    }
+}
