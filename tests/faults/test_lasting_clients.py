@@ -71,6 +71,16 @@ def anonymous_bytes(broker):
     return int(line.split()[1]) * 1024
 
 
+def judge_growth(broker, what, work, warm_up, count):
+    """Does the work `count` times after a warm-up and bounds what stays of it."""
+    work(warm_up)
+    before = anonymous_bytes(broker)
+    work(count)
+    grown = anonymous_bytes(broker) - before
+    print(f"{what}: {grown} bytes for {count}")
+    assert grown <= GROWTH_BYTES_MAX
+
+
 def repeat(wire, request, count):
     """Sends the request `count` times, always some of them in flight."""
     api, version, values = request
@@ -103,12 +113,8 @@ def test_no_request_leaves_memory_behind(start_broker, kind):
         request = KINDS[kind]
         if kind == "fetches that wait in vain":
             request = fetch(end_offset(wire), 2)
-        repeat(wire, request, WARM_UP)
-        before = anonymous_bytes(broker)
-        repeat(wire, request, REQUESTS)
-        grown = anonymous_bytes(broker) - before
-    print(f"{kind}: {grown} bytes for {REQUESTS} requests")
-    assert grown <= GROWTH_BYTES_MAX
+        judge_growth(
+            broker, kind, lambda count: repeat(wire, request, count), WARM_UP, REQUESTS)
 
 
 def test_connections_that_come_and_go_leave_nothing_behind(start_broker):
@@ -119,12 +125,7 @@ def test_connections_that_come_and_go_leave_nothing_behind(start_broker):
             with Wire(broker.bootstrap) as wire:
                 wire.ask("ApiVersions", 2)
 
-    come_and_go(1_000)
-    before = anonymous_bytes(broker)
-    come_and_go(3_000)
-    grown = anonymous_bytes(broker) - before
-    print(f"{grown} bytes for 3,000 connections")
-    assert grown <= GROWTH_BYTES_MAX
+    judge_growth(broker, "connections", come_and_go, 1_000, 3_000)
 
 
 def await_kinds(client, wanted):
@@ -204,12 +205,8 @@ MQTT_KINDS = {
 def test_no_mqtt_packet_leaves_memory_behind(start_broker, kind):
     broker = start_broker(flags=("--memory", "130M", "--shards", "1"))
     client = Client(broker.mqtt_port, "lasting")
-    MQTT_KINDS[kind](client, WARM_UP)
-    before = anonymous_bytes(broker)
-    MQTT_KINDS[kind](client, REQUESTS)
-    grown = anonymous_bytes(broker) - before
-    print(f"{kind}: {grown} bytes for {REQUESTS} packets")
-    assert grown <= GROWTH_BYTES_MAX
+    judge_growth(
+        broker, kind, lambda count: MQTT_KINDS[kind](client, count), WARM_UP, REQUESTS)
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -222,9 +219,4 @@ def test_mqtt_clients_that_come_and_go_leave_nothing_behind(start_broker, clean)
             client.subscribe(1, ("guests/#", 1))
             client.socket.close()
 
-    come_and_go(1_000)
-    before = anonymous_bytes(broker)
-    come_and_go(2_000)
-    grown = anonymous_bytes(broker) - before
-    print(f"{grown} bytes for 2,000 connections")
-    assert grown <= GROWTH_BYTES_MAX
+    judge_growth(broker, "connections", come_and_go, 1_000, 2_000)
