@@ -15,7 +15,7 @@ use kafka_lite::catalog::{Catalog, CatalogFault, Command, NewPartitions, Planner
 use kafka_lite::error_code::ErrorCode;
 
 use super::deadline::within;
-use super::{Reply, RequestContext};
+use super::{Reply, RequestContext, each_name_once};
 use crate::controller::{self, PlanContext};
 use crate::shard::Shard;
 
@@ -41,7 +41,7 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
     });
     drop(monoio::spawn(async move {
         let faults = within(timeout_ms, created).await;
-        let results = names.iter().enumerate().map(|(place, name)| {
+        let results = each_name_once(&names).map(|(place, name)| {
             let (error_code, message) = match &faults {
                 Err(code) => (*code, None),
                 Ok(faults) => match faults.get(place).and_then(Option::as_ref) {

@@ -18,7 +18,7 @@ use kafka_lite::primitive::Uuid;
 use kafka_lite::topic_config::{ConfigLayers, ConfigMap, DescribedConfig};
 
 use super::deadline::within;
-use super::{Reply, RequestContext};
+use super::{Reply, RequestContext, each_name_once};
 use crate::controller::{self, PlanContext};
 use crate::shard::Shard;
 
@@ -66,20 +66,17 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
                 .map_or(Err((ErrorCode::InvalidRequest, None)), told),
             Err(code) => Err((*code, None)),
         };
-        let topics = names
-            .iter()
-            .enumerate()
-            .map(|(place, name)| match outcome(place) {
-                Ok(created) => success(name, created, &layers),
-                Err((error_code, message)) => CreatableTopicResult {
-                    // Null would say that the client may not see them.
-                    configs: Some(Vec::new()),
-                    name: name.as_str().into(),
-                    error_code,
-                    error_message: message.map(Into::into),
-                    ..CreatableTopicResult::default()
-                },
-            });
+        let topics = each_name_once(&names).map(|(place, name)| match outcome(place) {
+            Ok(created) => success(name, created, &layers),
+            Err((error_code, message)) => CreatableTopicResult {
+                // Null would say that the client may not see them.
+                configs: Some(Vec::new()),
+                name: name.as_str().into(),
+                error_code,
+                error_message: message.map(Into::into),
+                ..CreatableTopicResult::default()
+            },
+        });
         reply.send(&CreateTopicsResponse {
             topics: topics.collect(),
             ..CreateTopicsResponse::default()

@@ -50,9 +50,14 @@ pub(super) fn handle(shard: &Rc<Shard>, request: &RequestContext, reply: Reply) 
             let failed = |topic: Wanted| topic.refused(code, code.name());
             wanted.into_iter().map(failed).collect()
         });
-        let responses = outcomes.iter().map(|outcome| response(version, outcome));
+        // As with Kafka, what stood twice is answered once.
+        let mut told = BTreeSet::new();
+        let outcomes = outcomes.iter().filter_map(|outcome| {
+            let is_new = told.insert((outcome.name.as_deref(), outcome.topic_id));
+            is_new.then(|| response(version, outcome))
+        });
         reply.send(&DeleteTopicsResponse {
-            responses: responses.collect(),
+            responses: outcomes.collect(),
             ..DeleteTopicsResponse::default()
         });
     }));

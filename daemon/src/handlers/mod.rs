@@ -67,6 +67,7 @@ mod produce_deadlines;
 mod sasl;
 mod transactions;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -201,6 +202,14 @@ impl RequestContext {
     pub fn bytes_of(&self, part: &[u8]) -> Bytes {
         self.frame.slice_ref(part)
     }
+}
+
+/// The names with their places, without repetitions: clients expect one answer for each name, also
+/// where it was refused because it stood twice.
+fn each_name_once(names: &[String]) -> impl Iterator<Item = (usize, &String)> {
+    let mut told = BTreeSet::new();
+    let named = names.iter().enumerate();
+    named.filter(move |(_, name)| told.insert(name.as_str()))
 }
 
 impl Reply {

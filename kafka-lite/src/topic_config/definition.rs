@@ -122,7 +122,7 @@ impl ConfigDefinition {
             ConfigRule::OneOf(words) => Err(format!("value must be one of {}", words.join(", "))),
             ConfigRule::ListOf(words) => check_list(value, words),
             ConfigRule::ReplicaList => check_replica_list(value),
-            ConfigRule::Only { value: only, .. } if value.trim() == only => Ok(()),
+            ConfigRule::Only { value: only, .. } if self.is_same(value.trim(), only) => Ok(()),
             ConfigRule::Only {
                 value: only,
                 reason,
@@ -130,10 +130,15 @@ impl ConfigDefinition {
         }
     }
 
+    fn is_same(&self, text: &str, only: &str) -> bool {
+        let is_switch = self.kind == ConfigKind::Boolean;
+        text == only || is_switch && text.eq_ignore_ascii_case(only)
+    }
+
     fn check_kind(&self, value: &str) -> Result<(), String> {
         let text = value.trim();
         let is_right = match self.kind {
-            ConfigKind::Boolean => text == "true" || text == "false",
+            ConfigKind::Boolean => is_true(text) || text.eq_ignore_ascii_case("false"),
             ConfigKind::Int => text.parse::<i32>().is_ok(),
             ConfigKind::Long => text.parse::<i64>().is_ok(),
             ConfigKind::Double => text.parse::<f64>().is_ok_and(f64::is_finite),
@@ -152,6 +157,11 @@ impl ConfigDefinition {
             Err(format!("not {wanted}"))
         }
     }
+}
+
+/// Whether a switch is on: Kafka does not look at the case of the word (Python writes `True`).
+pub(super) fn is_true(value: &str) -> bool {
+    value.trim().eq_ignore_ascii_case("true")
 }
 
 /// Returns the words of a list value; blanks around them and empty words do not count.

@@ -7,7 +7,7 @@
 
 use super::ConfigMap;
 use super::broker_table::{BROKER_CONFIGS, broker_config};
-use super::definition::{ConfigDefinition, ConfigKind, Synonym, SynonymUnit};
+use super::definition::{ConfigDefinition, ConfigKind, Synonym, SynonymUnit, is_true};
 use super::topic_table::TOPIC_CONFIGS;
 
 /// Where a value comes from.
@@ -130,7 +130,7 @@ impl ConfigLayers<'_> {
     #[must_use]
     pub fn broker_flag(&self, name: &str) -> bool {
         let value = broker_config(name).and_then(|definition| self.broker_value(definition));
-        value.is_some_and(|value| value.trim() == "true")
+        value.is_some_and(|value| is_true(&value))
     }
 
     /// Describes the topic configs with these names, or all; unknown names are left out.

@@ -6,7 +6,7 @@
 //! Source            Kafka 4.3 `LogConfig`.
 
 use super::ConfigMap;
-use super::definition::words_of;
+use super::definition::{is_true, words_of};
 use super::layers::ConfigLayers;
 use super::topic_table::topic_config;
 use crate::record_batch::TimestampType;
@@ -106,7 +106,7 @@ impl TopicConfig {
                 .unwrap_or_default(),
             min_compaction_lag_ms: long("min.compaction.lag.ms"),
             min_insync_replicas: size("min.insync.replicas"),
-            is_preallocated: text("preallocate").trim() == "true",
+            is_preallocated: is_true(&text("preallocate")),
             retention_bytes: u64::try_from(long("retention.bytes")).ok(),
             retention_ms: Some(long("retention.ms")).filter(|limit| *limit >= 0),
             segment_bytes: size("segment.bytes"),

@@ -103,6 +103,8 @@ fn values_are_taken_or_refused_in_words() {
         ("leader.replication.throttled.replicas", "0:1,1:2"),
         ("leader.replication.throttled.replicas", "*"),
         ("preallocate", "true"),
+        ("preallocate", "True"),
+        ("remote.storage.enable", "FALSE"),
     ] {
         assert!(set(name, value).is_ok(), "{name}={value}");
     }
@@ -124,6 +126,7 @@ fn values_are_taken_or_refused_in_words() {
         ("compression.type", "zstd", "only producer is supported"),
         ("remote.storage.enable", "true", "no remote tier"),
         ("unclean.leader.election.enable", "true", "never leads"),
+        ("unclean.leader.election.enable", "True", "never leads"),
         ("preallocate", "yes", "true or false"),
         (
             "follower.replication.throttled.replicas",

@@ -113,6 +113,12 @@ def test_topics_are_created_listed_and_deleted(sluice, table):
     assert f"topic {first}: UNKNOWN_TOPIC_OR_PARTITION" in gone.stderr
 
 
+def test_a_topic_that_is_named_twice_is_refused_once(sluice):
+    name = fresh("cli")
+    refused = sluice("topic", "create", name, name, code=1)
+    assert refused.stderr == f"sluice: topic {name}: INVALID_REQUEST: Duplicate topic name.\n"
+
+
 def test_describe_tells_settings_with_source_and_partitions_with_offsets(sluice, table, topic):
     name = topic(2, "-c", "retention.ms=7200000")
     sluice("produce", name, "-p", 1, text="a\nb\n")

@@ -162,6 +162,19 @@ def test_section_8_10_every_item_gets_an_answer_of_its_own(wire, new_topic):
         [(name, 0), (missing, 3), ("", 100)])
 
 
+def test_what_stands_twice_is_refused_and_answered_once(wire, new_topic):
+    name, _ = new_topic()
+    twice = fresh("twice")
+    created = create_topics(wire, [topic(twice), topic(twice), topic(twice)])
+    assert [(one.name, one.error_code) for one in created] == [(twice, 42)]
+    grown = wire.ask("CreatePartitions", 3, timeout_ms=10_000, validate_only=False, topics=[
+        {"name": name, "count": count, "assignments": None} for count in (3, 4)])
+    assert [(one.name, one.error_code) for one in grown.results] == [(name, 42)]
+    deleted = wire.ask("DeleteTopics", 6, timeout_ms=10_000, topics=[
+        {"name": name, "topic_id": NOBODY} for _ in range(2)])
+    assert [(one.name, one.error_code) for one in deleted.responses] == [(name, 42)]
+
+
 @pytest.mark.parametrize(("change", "code"), [
     ({"partitions": 0}, 37), ({"partitions": -2}, 37), ({"replicas": 2}, 38), ({"replicas": 0}, 38),
     ({"no_such_config": 1}, 40), ({"retention_ms": "soon"}, 40), ({"cleanup_policy": "keep"}, 40),

@@ -98,7 +98,7 @@ impl<'a> Planner<'a> {
         let repeated = repeated(topics.iter().map(|topic| topic.name));
         let plan = |topic: &NewTopic<'_>| {
             if repeated.contains(topic.name) {
-                let message = "Found multiple entries for this topic.";
+                let message = "Duplicate topic name.";
                 return Err(CatalogFault::new(ErrorCode::InvalidRequest, message));
             }
             let topic_id = topic_ids.next().ok_or_else(|| {
