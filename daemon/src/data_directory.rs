@@ -14,7 +14,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock};
+use rustix::io::Errno;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -111,6 +112,20 @@ pub enum DataDirectoryError {
     },
 }
 
+impl DataDirectoryError {
+    /// Whether the next start may succeed although nobody has changed anything: the disk is full or
+    /// has failed.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_of_the_disk(source))
+    }
+}
+
+/// Whether an error tells of a disk that is full or has failed, not of a wrong directory.
+pub fn is_of_the_disk(error: &io::Error) -> bool {
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    full.contains(&error.kind()) || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
 impl DataDirectory {
     /// Opens the directory, or makes it when it is missing or empty. Takes the lock first.
     ///
@@ -161,6 +176,23 @@ impl DataDirectory {
     /// Whether the last process stopped cleanly, or there was none.
     pub fn was_clean(&self) -> bool {
         self.was_clean || self.is_new
+    }
+
+    /// Something in the directory that this process may not read or write, if there is anything:
+    /// a start as another user leaves such files.
+    pub fn find_denied(&self) -> Option<PathBuf> {
+        let mut waiting = vec![self.path.clone()];
+        while let Some(path) = waiting.pop() {
+            let wanted = Access::READ_OK | Access::WRITE_OK;
+            if accessat(CWD, &path, wanted, AtFlags::EACCESS) == Err(Errno::ACCESS) {
+                return Some(path);
+            }
+            if path.is_dir() {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                waiting.extend(entries.map(|entry| entry.path()));
+            }
+        }
+        None
     }
 
     /// Takes the mark of a clean stop away, before the first change.
@@ -296,7 +328,7 @@ fn take_lock(path: &Path) -> Result<File, DataDirectoryError> {
     let lock = new_file(&path.join(LOCK)).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirectoryError::Locked {
+        Err(Errno::WOULDBLOCK) => Err(DataDirectoryError::Locked {
             path: path.to_owned(),
         }),
         Err(error) => Err(failed(error.into())),

@@ -45,6 +45,10 @@ pub const SMALL_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 /// Least memory limit in bytes that is accepted; less is refused at start.
 pub const MEMORY_BYTES_MIN: u64 = 48 * 1024 * 1024;
 
+/// Largest memory limit in bytes that is accepted, 64 TiB: more than machines have, and percentages
+/// of it are computed without overflow.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 46;
+
 /// Smallest disk in bytes that a data directory is opened on: a journal, a reserve and a few
 /// segments. Less is refused at start.
 pub const DISK_BYTES_MIN: u64 = 32 * 1024 * 1024;
@@ -176,6 +180,9 @@ pub const EARLIER_WRITERS_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a start waits for a port that is in use: a killed process's ring holds it for a moment.
 pub const PORT_WAIT: Duration = Duration::from_millis(1500);
+
+/// Pause between two looks for the signal to stop while the shards open.
+pub const START_SIGNAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// Pause between two tries to take the port.
 pub const PORT_PAUSE: Duration = Duration::from_millis(10);

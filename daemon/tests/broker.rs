@@ -7,9 +7,11 @@
     reason = "a test may fail by panicking"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,10 +55,11 @@ struct Broker {
 
 impl Broker {
     fn start(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(data, flags, environment)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::of(&mut command(data, flags, environment))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
         let mut broker = Self {
             child,
@@ -536,6 +539,69 @@ fn a_mistyped_variable_is_one_warning_and_one_of_kubernetes_is_none() {
         ("SLUICE_PORT", "tcp://10.0.0.1:9092"),
     ];
     assert!(warnings(&kubernetes).is_empty());
+}
+
+#[test]
+fn values_that_nobody_can_mean_are_one_line_and_exit_code_2() {
+    let directory = Directory::new();
+    let largest = u64::MAX.to_string();
+    let line = refused(&directory.data(), &["--memory", &largest]);
+    assert!(line.contains("at most 70368744177664 bytes"), "{line}");
+    // The broker must not run with its data elsewhere than it was told.
+    let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    elsewhere
+        .args(["start", "--kafka-listen", "127.0.0.1:0"])
+        .env("SLUICE_DATA_DIR", OsStr::from_bytes(b"/tmp/\xff"))
+        .current_dir(&directory.0);
+    let output = elsewhere.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.contains("variable SLUICE_DATA_DIR: UTF-8"), "{line}");
+    assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0);
+}
+
+#[test]
+fn a_log_that_nobody_takes_does_not_end_the_broker() {
+    let directory = Directory::new();
+    for format in ["text", "json"] {
+        let flags = ["--log-level", "debug", "--log-format", format];
+        let mut command = command(&directory.data(), &flags, &[]);
+        // Every line is ENOSPC, as on a full disk.
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let broker = Broker::of(command.stderr(full));
+        let mut stream = broker.connect();
+        stream.write_all(&API_VERSIONS).unwrap();
+        frame(&mut stream);
+        assert_eq!(broker.stop(), Some(0));
+    }
+}
+
+#[test]
+fn a_stop_while_the_disk_keeps_the_start_waiting_is_obeyed_at_once() {
+    let directory = Directory::new();
+    let broker = Broker::start(&directory.data(), &[], &[]);
+    assert_eq!(broker.stop(), Some(0));
+    // As if writes of a killed process were still on their way.
+    let journal = directory.data().join("journal/shard-000/ring-0000.journal");
+    let earlier = fs::File::open(journal).unwrap();
+    rustix::fs::flock(&earlier, rustix::fs::FlockOperation::LockShared).unwrap();
+    for signal in ["TERM", "INT"] {
+        let mut child = command(&directory.data(), &[], &[])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none(), "it waits");
+        let id = child.id().to_string();
+        let told = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(told.unwrap().success());
+        let asked = Instant::now();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(5));
+    }
+    drop(earlier);
+    let broker = Broker::start(&directory.data(), &[], &[]);
+    assert_eq!(broker.stop(), Some(0));
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub(super) struct AdminOptions {
         long,
         value_name = "HOST:PORT",
         env = "SLUICE_ADMIN",
-        default_value = "127.0.0.1:9644"
+        default_value = "127.0.0.1:9644",
+        value_parser = admin_address
     )]
     admin: String,
 }
@@ -39,6 +40,17 @@ impl AdminOptions {
             let address = &self.admin;
             ClientError::Other(format!("{address}: not an answer of Sluice: {error}")).into()
         })
+    }
+}
+
+/// Reads `HOST:PORT`, or the address of a page as `sluice start` prints it.
+fn admin_address(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("http://").unwrap_or(text);
+    let address = address.split('/').next().unwrap_or_default();
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && is_port(port) => Ok(address.to_owned()),
+        _ => Err("HOST:PORT is expected, as in 127.0.0.1:9644".to_owned()),
     }
 }
 
@@ -78,4 +90,32 @@ fn exchange(address: &str, method: &str, path: &str) -> io::Result<String> {
 pub(super) fn cells(value: &Value, names: &[&str]) -> Vec<Value> {
     let cell = |name: &&str| value.get(*name).cloned().unwrap_or(Value::Null);
     names.iter().map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::admin_address;
+
+    #[test]
+    fn an_address_is_host_and_port_or_what_the_start_prints() {
+        for text in [
+            "gateway:9644",
+            "http://gateway:9644/metrics",
+            "http://gateway:9644",
+        ] {
+            assert_eq!(admin_address(text).as_deref(), Ok("gateway:9644"), "{text}");
+        }
+        assert_eq!(admin_address("[::1]:9644").as_deref(), Ok("[::1]:9644"));
+        for text in [
+            "",
+            "gateway",
+            ":9644",
+            "gateway:",
+            "gateway:0",
+            "gateway:70000",
+            "https://g:1",
+        ] {
+            admin_address(text).unwrap_err();
+        }
+    }
 }

@@ -32,6 +32,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
 use self::client::ClientCommand;
+use crate::config::environment::CLIENT_VARIABLES;
 use crate::config::keys::{self, Key};
 use crate::config::load::Flags;
 
@@ -54,7 +55,10 @@ pub enum Command {
 /// # Errors
 /// The help or version that was asked for, or what is wrong with the call.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    let matches = tree().try_get_matches_from(arguments)?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = tree()
+        .try_get_matches_from(&arguments)
+        .map_err(|error| name_what_is_no_text(error, &arguments))?;
     match matches.subcommand() {
         Some(("config", config)) => {
             let check = config.subcommand_matches("check");
@@ -66,6 +70,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
             &matches,
         )?))),
     }
+}
+
+/// The parser does not say which argument or variable is not UTF-8.
+fn name_what_is_no_text(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidUtf8 {
+        return error;
+    }
+    let is_no_text = |text: &&OsString| text.to_str().is_none();
+    let message = match arguments.iter().find(is_no_text) {
+        Some(argument) => format!("the argument `{}` is not UTF-8", argument.display()),
+        None => {
+            let is_broken = |name: &str| {
+                let value = std::env::var_os(name);
+                value.is_some_and(|value| value.to_str().is_none())
+            };
+            let mut names = CLIENT_VARIABLES.into_iter();
+            let name = names.find(|name| is_broken(name)).unwrap_or("SLUICE_…");
+            format!("the value of the variable {name} is not UTF-8")
+        }
+    };
+    clap::Error::raw(ErrorKind::InvalidUtf8, message)
 }
 
 /// Shows help, version or the error of a call, and says how the process ends.
@@ -180,6 +205,9 @@ fn flags_of(start: &ArgMatches) -> Flags {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use super::{Command, one_line, parse, tree};
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -239,6 +267,15 @@ mod tests {
             line("sluice topic list --output yaml"),
             "invalid value 'yaml' for '--output <OUTPUT>' [possible values: text, json]"
         );
+    }
+
+    #[test]
+    fn an_argument_that_is_no_text_is_named() {
+        let broken = OsString::from_vec(b"data\xff".to_vec());
+        let call = ["sluice", "start", "--data-dir"].map(OsString::from);
+        let error = parse(call.into_iter().chain([broken])).unwrap_err();
+        let line = one_line(&error.to_string());
+        assert_eq!(line, "the argument `data\u{fffd}` is not UTF-8");
     }
 
     #[test]

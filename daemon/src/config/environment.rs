@@ -1,21 +1,55 @@
-//! Variables of the environment that look like ours and are not.
+//! Variables of the environment: as text, and those that look like ours and are not.
 //!
 //! What it is        one line for the operator: a mistyped variable changes nothing, and nobody
 //!                   would notice.
 //! Invariants        1. such a variable never refuses the start: Kubernetes sets
 //!                      `SLUICE_SERVICE_HOST` and more beside a service of that name.
 //!                   2. those of Kubernetes are not told.
+//!                   3. a value of ours is used as it is or refused, never passed over.
 
-use super::keys::{self, most_similar};
+use std::ffi::OsString;
+
+use super::ConfigError;
+use super::keys::{self, Key, most_similar};
 
 /// Prefix of our variables.
-pub(super) const VARIABLE_PREFIX: &str = "SLUICE_";
+const VARIABLE_PREFIX: &str = "SLUICE_";
 
 /// What Kubernetes sets for each service; it tells its other variables from mistyped ones.
 const SERVICE_HOST: &str = "_SERVICE_HOST";
 
 /// Variables of the client commands, which no key stands for.
-const CLIENT_VARIABLES: [&str; 2] = ["SLUICE_ADMIN", "SLUICE_BROKERS"];
+pub const CLIENT_VARIABLES: [&str; 2] = ["SLUICE_ADMIN", "SLUICE_BROKERS"];
+
+/// The variables as text. Names that are not UTF-8 are left out: they cannot be ours.
+///
+/// # Errors
+/// [`ConfigError`] for a variable of ours whose value is not UTF-8.
+pub fn as_text(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut texts = Vec::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        let value = value.into_string().or_else(|value| match key_of(&name) {
+            Some(key) => Err(ConfigError(format!(
+                "{} in variable {name}: UTF-8 is expected, not `{}`",
+                key.name,
+                value.display()
+            ))),
+            None => Ok(value.to_string_lossy().into_owned()),
+        })?;
+        texts.push((name, value));
+    }
+    Ok(texts)
+}
+
+/// The key that a variable stands for.
+pub(super) fn key_of(variable: &str) -> Option<&'static Key> {
+    keys::all().find(|key| key.variable() == variable)
+}
 
 /// Names of variables that begin like ours and mean nothing here, each with the known one that is
 /// most like it; `None` when there are none.
@@ -37,7 +71,7 @@ pub fn unknown_variables(names: impl Iterator<Item = String>) -> Option<String> 
 }
 
 fn is_known(name: &str) -> bool {
-    CLIENT_VARIABLES.contains(&name) || keys::all().any(|key| key.variable() == name)
+    CLIENT_VARIABLES.contains(&name) || key_of(name).is_some()
 }
 
 /// Whether Kubernetes sets `name` for a service whose variables begin with `service`.
@@ -60,7 +94,10 @@ fn with_hint(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::unknown_variables;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::{as_text, unknown_variables};
 
     fn told(names: &[&str]) -> Option<String> {
         unknown_variables(names.iter().map(|name| (*name).to_owned()))
@@ -74,6 +111,20 @@ mod tests {
         );
         let known = ["HOME", "SLUICE_MEMORY", "SLUICE_BROKERS", "SLUICE_ADMIN"];
         assert_eq!(told(&known), None);
+    }
+
+    #[test]
+    fn a_value_of_ours_that_is_no_text_is_refused_and_others_are_passed_on() {
+        let broken = || OsString::from_vec(b"/tmp/\xff".to_vec());
+        let read = |name: &str| as_text([(OsString::from(name), broken())].into_iter());
+        assert_eq!(
+            read("SLUICE_DATA_DIR").unwrap_err().to_string(),
+            "data.dir in variable SLUICE_DATA_DIR: UTF-8 is expected, not `/tmp/\u{fffd}`"
+        );
+        assert_eq!(read("SLUICE_ZZZ").unwrap()[0].0, "SLUICE_ZZZ");
+        assert_eq!(read("HOME").unwrap()[0].1, "/tmp/\u{fffd}");
+        let name_is_broken = as_text([(broken(), broken())].into_iter());
+        assert!(name_is_broken.unwrap().is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::check_together;
-use super::environment::VARIABLE_PREFIX;
+use super::environment::key_of;
 use super::keys::{self, Key, find, most_similar};
 use super::mirror::{MirrorConfig, most_similar_key};
 use super::{Config, ConfigError};
 
 /// The file that is read when it exists and none is named.
 pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";
+
+/// Largest configuration file in bytes; a larger one is refused.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Values as text, each with the place where it stands.
 #[derive(Debug, Default)]
@@ -72,18 +76,24 @@ pub fn check_file(file: &Path) -> Result<Config, ConfigError> {
 
 /// The files to read, in order.
 fn files(named: Option<&Path>) -> Result<Vec<PathBuf>, ConfigError> {
-    let main = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    match named {
+        Some(file) => Ok(vec![file.to_owned()]),
+        None => default_files(Path::new(DEFAULT_FILE)),
+    }
+}
+
+/// `main` if it is there, then those of `conf.d` beside it. What is there and cannot be looked at
+/// is an error: the broker would run with other values than the operator wrote.
+fn default_files(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let mut files = Vec::new();
-    if named.is_some() || main.exists() {
+    if is_there(main)? {
         files.push(main.to_owned());
     }
-    let Some(directory) = main.parent().map(|parent| parent.join("conf.d")) else {
-        return Ok(files);
-    };
-    if named.is_some() || !directory.is_dir() {
+    let directory = main.with_file_name("conf.d");
+    if !is_there(&directory)? {
         return Ok(files);
     }
-    let cannot = |error: std::io::Error| ConfigError(format!("{}: {error}", directory.display()));
+    let cannot = |error: io::Error| ConfigError(format!("{}: {error}", directory.display()));
     let mut parts = Vec::new();
     for entry in fs::read_dir(&directory).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
@@ -99,6 +109,23 @@ fn files(named: Option<&Path>) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
+fn is_there(path: &Path) -> Result<bool, ConfigError> {
+    let there = path.try_exists();
+    there.map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+/// The text of a file, which has an end: a device may be named by mistake.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut limited = fs::File::open(file)?.take(FILE_BYTES_MAX + 1);
+    limited.read_to_string(&mut text)?;
+    if limited.limit() == 0 {
+        let message = format!("a configuration has at most {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
 impl Values {
     fn add(&mut self, key: &'static Key, value: String, place: String) {
         self.by_key.insert(key.name, (value, place));
@@ -106,8 +133,7 @@ impl Values {
 
     fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
         let name = file.display();
-        let text =
-            fs::read_to_string(file).map_err(|error| ConfigError(format!("{name}: {error}")))?;
+        let text = read(file).map_err(|error| ConfigError(format!("{name}: {error}")))?;
         let table = DeTable::parse(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
             ConfigError(format!("file {name} line {line}: {}", error.message()))
@@ -117,14 +143,31 @@ impl Values {
         }
         let mut found = Vec::new();
         flatten("", table.get_ref(), &mut found);
-        for (key_name, value, span) in found {
-            if key_name == "mirror" {
-                continue;
+        found.retain(|(key, _, _)| key != "mirror");
+        self.add_keys(&name.to_string(), &text, found)
+    }
+
+    /// The keys of a file. For TOML a name with dots and one in a table are two keys; here they may
+    /// be one that stands twice.
+    fn add_keys(
+        &mut self,
+        file: &str,
+        text: &str,
+        mut found: Vec<Found>,
+    ) -> Result<(), ConfigError> {
+        found.sort_by_key(|(_, _, span)| span.start);
+        let mut seen = BTreeMap::new();
+        for (name, value, span) in found {
+            let line = line_of(text, &span);
+            let place = format!("file {file} line {line}");
+            let key = find(&name).ok_or_else(|| unknown(&name, &place))?;
+            if let Some(first) = seen.insert(key.name, line) {
+                return Err(ConfigError(format!(
+                    "{name} in {place}: it stands in line {first} already"
+                )));
             }
-            let place = format!("file {name} line {}", line_of(&text, &span));
-            let key = find(&key_name).ok_or_else(|| unknown(&key_name, &place))?;
             let value = value.ok_or_else(|| {
-                ConfigError(format!("{key_name} in {place}: a single value is expected"))
+                ConfigError(format!("{name} in {place}: a single value is expected"))
             })?;
             self.add(key, value, place);
         }
@@ -180,10 +223,7 @@ impl Values {
 
     fn add_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (variable, value) in environment {
-            if !variable.starts_with(VARIABLE_PREFIX) {
-                continue;
-            }
-            let Some(key) = keys::all().find(|key| key.variable() == variable) else {
+            let Some(key) = key_of(&variable) else {
                 continue;
             };
             self.add(key, value, format!("variable {variable}"));
@@ -226,12 +266,11 @@ fn unknown_of_mirror(name: &str, place: &str) -> String {
     format!("unknown key `mirror.{name}` in {place}; {hint}")
 }
 
+/// Full name, value (`None` for what is not a single one), and place.
+type Found = (String, Option<String>, Range<usize>);
+
 /// All values of a table with their full names; `None` for what is not a single value.
-fn flatten(
-    prefix: &str,
-    table: &DeTable<'_>,
-    found: &mut Vec<(String, Option<String>, Range<usize>)>,
-) {
+fn flatten(prefix: &str, table: &DeTable<'_>, found: &mut Vec<Found>) {
     for (key, value) in table {
         let name = if prefix.is_empty() {
             key.get_ref().to_string()
@@ -290,7 +329,7 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flags, check_file, load};
+    use super::{Flags, check_file, default_files, load};
     use crate::config::Config;
     use crate::test_directory::TestDirectory;
     use std::path::PathBuf;
@@ -336,6 +375,10 @@ mod tests {
             "kafka.listen in file F line 1: a single value is expected",
         );
         check(
+            "\"kafka.listen\" = \"a:1\"\n[kafka]\nlisten = \"b:1\"\n",
+            "kafka.listen in file F line 3: it stands in line 1 already",
+        );
+        check(
             "zzz = 1\n",
             "unknown key `zzz` in file F line 1; `sluice start --help` lists all keys",
         );
@@ -347,6 +390,26 @@ mod tests {
                 .0
                 .contains("missing.toml: No such file")
         );
+    }
+
+    #[test]
+    fn files_that_cannot_be_looked_at_or_have_no_end_are_an_error() {
+        let directory = TestDirectory::new("config");
+        let main = directory.path().join("sluice.toml");
+        assert_eq!(default_files(&main).unwrap(), Vec::<PathBuf>::new());
+        std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+        let part = directory.path().join("conf.d/more.toml");
+        for file in [&main, &part] {
+            std::fs::write(file, "").unwrap();
+        }
+        assert_eq!(default_files(&main).unwrap(), [main.clone(), part]);
+        let endless = check_file(std::path::Path::new("/dev/zero"));
+        let error = endless.unwrap_err().to_string();
+        assert!(error.contains("at most 1048576 bytes"), "{error}");
+        // Below a file nothing can be looked up, whoever asks.
+        let below = main.join("sluice.toml");
+        let error = default_files(&below).unwrap_err().to_string();
+        assert!(error.contains("Not a directory"), "{error}");
     }
 
     #[test]

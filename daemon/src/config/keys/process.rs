@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use super::Key;
 use super::values::{boolean, number, set, size, unless};
 use crate::config::LogFormat;
-use crate::limits::{MEMORY_BYTES_MIN, SHARDS_MAX};
+use crate::limits::{MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, SHARDS_MAX};
 
 /// In the order of the help.
 pub(super) static KEYS: &[Key] = &[
@@ -25,7 +25,9 @@ pub(super) static KEYS: &[Key] = &[
         help: "Memory limit of the whole process, for example 130M or 2G; auto is a quarter of the \
                machine's memory, at most four fifths of the cgroup's limit and at most 4 GiB",
         apply: |config, text| {
-            let parsed = unless("auto", text, |text| size(text, MEMORY_BYTES_MIN, u64::MAX));
+            let parsed = unless("auto", text, |text| {
+                size(text, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX)
+            });
             set(&mut config.memory_bytes, parsed)
         },
     },
