@@ -269,5 +269,13 @@ pub const PASSWORD_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// message that is larger. What does not fit is read from the log again.
 pub const MQTT_HELD_BYTES_MAX: usize = 32 * 1024;
 
+/// Reads of one shard that are kept as messages for other subscribers which stand at the same
+/// offset, each [`MQTT_FETCH_BYTES`] of the responses budget. The oldest one is dropped.
+pub const MQTT_SHARED_READS_MAX: usize = 4;
+
+/// Groups of shared subscriptions that one shard owns, each with a task per partition it reads.
+/// More are refused in SUBACK.
+pub const MQTT_GROUPS_MAX: usize = 1_000;
+
 /// Clients that one answer of `sluice mqtt status` shows. The others are only counted.
 pub const MQTT_STATUS_CLIENTS_MAX: usize = 1_000;

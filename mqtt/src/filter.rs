@@ -52,6 +52,12 @@ pub fn split_shared(filter: &str) -> Result<(Option<&str>, &str), MalformedShare
     }
 }
 
+/// Whether a filter that was checked is that of a shared subscription.
+#[must_use]
+pub fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
 /// A `$share` filter without group or filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a shared subscription is $share/GROUP/FILTER")]
@@ -140,7 +146,8 @@ fn is_measured(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        MalformedShare, captures, is_topic_filter, is_topic_name, matches, overlap, split_shared,
+        MalformedShare, captures, is_shared, is_topic_filter, is_topic_name, matches, overlap,
+        split_shared,
     };
 
     #[test]
@@ -224,6 +231,8 @@ mod tests {
     fn a_shared_subscription_has_a_group_and_a_filter() {
         assert_eq!(split_shared("$share/g/a/+"), Ok((Some("g"), "a/+")));
         assert_eq!(split_shared("a/b"), Ok((None, "a/b")));
+        assert_eq!(split_shared("$share/g//"), Ok((Some("g"), "/")));
+        assert!(is_shared("$share/g/a") && !is_shared("$shared/g/a") && !is_shared("a"));
         for bad in [
             "$share/",
             "$share/g",

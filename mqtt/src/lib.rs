@@ -27,3 +27,4 @@ pub mod password;
 pub mod reason;
 pub mod record;
 pub mod session;
+pub mod share;

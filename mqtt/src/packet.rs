@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mqtt_proto::{Pid, QoS, QosPid, v3, v5};
 
-use crate::filter::{is_topic_filter, is_topic_name, split_shared};
+use crate::filter::{is_shared, is_topic_filter, is_topic_name, split_shared};
 use crate::framing::FramingError;
 use crate::limits::{FILTERS_PER_PACKET_MAX, USER_PROPERTIES_MAX};
 use crate::message::{Message, MessageProperties, Qos};
@@ -402,8 +402,7 @@ impl Subscribe {
         }
         let filters = subscribe.topics.iter().map(|(filter, options)| {
             check_filter(filter)?;
-            let is_shared = filter.starts_with("$share/");
-            if is_shared && options.no_local {
+            if is_shared(filter) && options.no_local {
                 return Err(FramingError::Rule(
                     "a shared subscription has no No Local",
                     ReasonCode::ProtocolError,

@@ -56,8 +56,6 @@ pub enum ReasonCode {
     PayloadFormatInvalid = 0x99,
     /// The quality of service is not served.
     QosNotSupported = 0x9b,
-    /// Shared subscriptions are not served.
-    SharedSubscriptionsNotSupported = 0x9e,
 }
 
 impl ReasonCode {
@@ -100,8 +98,7 @@ impl ReasonCode {
             | Self::TopicAliasInvalid
             | Self::PacketTooLarge
             | Self::PayloadFormatInvalid
-            | Self::QosNotSupported
-            | Self::SharedSubscriptionsNotSupported => None,
+            | Self::QosNotSupported => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::filter::is_shared;
 use crate::message::Qos;
 
 /// First byte of every value.
@@ -17,6 +18,9 @@ const SESSION: u8 = b'S';
 
 /// First byte of the key of an intent.
 const INTENT: u8 = b'I';
+
+/// First byte of the key of a group.
+const GROUP: u8 = b'G';
 
 /// A session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,12 @@ impl Subscription {
     #[must_use]
     pub fn quality(&self) -> Qos {
         Qos::from_level(self.qos).unwrap_or_default()
+    }
+
+    /// Whether it is shared with other clients: `$share/GROUP/FILTER`.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        is_shared(&self.filter)
     }
 }
 
@@ -96,6 +106,13 @@ pub struct Intent {
     pub delivery: [u8; 16],
 }
 
+/// A group of clients that share a subscription, of which a session has one member at least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Where its messages go on.
+    pub cursors: Vec<Cursor>,
+}
+
 /// Key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionKey {
@@ -103,6 +120,8 @@ pub enum SessionKey {
     Session(String),
     /// Of an intent: client identifier and packet identifier.
     Intent(String, u16),
+    /// Of a group: its filter, `$share/GROUP/FILTER`.
+    Group(String),
 }
 
 /// Why a record cannot be read.
@@ -120,11 +139,11 @@ pub enum SessionFormatError {
 }
 
 impl SessionKey {
-    /// The client identifier.
+    /// The name whose owner keeps it: a client identifier, or the filter of a group.
     #[must_use]
-    pub fn client_id(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
-            Self::Session(client_id) | Self::Intent(client_id, _) => client_id,
+            Self::Session(name) | Self::Intent(name, _) | Self::Group(name) => name,
         }
     }
 
@@ -137,6 +156,7 @@ impl SessionKey {
                 let packet_id = packet_id.to_be_bytes();
                 [&[INTENT][..], &packet_id, client_id.as_bytes()].concat()
             }
+            Self::Group(filter) => [&[GROUP], filter.as_bytes()].concat(),
         }
     }
 
@@ -155,6 +175,7 @@ impl SessionKey {
                 let packet_id = u16::from_be_bytes([*high, *low]);
                 Ok(Self::Intent(text(client_id)?, packet_id))
             }
+            [GROUP, filter @ ..] => Ok(Self::Group(text(filter)?)),
             _ => Err(SessionFormatError::Key),
         }
     }
@@ -171,6 +192,22 @@ impl Session {
         self.expiry_seconds != u32::MAX && now_ms.saturating_sub(ended_at_ms) >= lives_ms
     }
 
+    /// The bytes of the value.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`SessionFormatError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, SessionFormatError> {
+        decode(bytes)
+    }
+}
+
+impl Group {
     /// The bytes of the value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -221,7 +258,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SessionFormatErr
 #[cfg(test)]
 mod tests {
     use super::{
-        Cursor, InFlight, Intent, PartitionName, Session, SessionFormatError, SessionKey,
+        Cursor, Group, InFlight, Intent, PartitionName, Session, SessionFormatError, SessionKey,
         Subscription,
     };
 
@@ -262,7 +299,12 @@ mod tests {
         };
         assert_eq!(Session::decode(&session().encode()), Ok(session()));
         assert_eq!(Intent::decode(&intent.encode()), Ok(intent));
+        let group = Group {
+            cursors: session().cursors,
+        };
+        assert_eq!(Group::decode(&group.encode()), Ok(group));
         for key in [
+            SessionKey::Group("$share/g/a/#".to_owned()),
             SessionKey::Session("c".to_owned()),
             SessionKey::Session(String::new()),
             SessionKey::Intent("c".to_owned(), 0x5349),
@@ -285,6 +327,16 @@ mod tests {
         assert_eq!(intent.encode(), expected);
         let key = SessionKey::Intent("c".to_owned(), 258);
         assert_eq!(key.encode(), b"I\x01\x02c");
+        let key = SessionKey::Group("$share/g/a".to_owned());
+        assert_eq!(key.encode(), b"G$share/g/a");
+        let group = Group {
+            cursors: vec![Cursor {
+                name: NAME,
+                offset: 64,
+            }],
+        };
+        let expected = [&[1, 1][..], &[7; 16], &[6], &[0x80, 1]].concat();
+        assert_eq!(group.encode(), expected);
     }
 
     #[test]

@@ -218,3 +218,71 @@ def test_kill_keeps_sessions_and_what_is_retained(start_broker, shards):
     for client in (reader, writer, late):
         client.disconnect()
     assert broker.stop() == 0
+
+
+class Worker(threading.Thread):
+    """A member of a shared subscription with a session; it comes back whenever it is cut off."""
+
+    def __init__(self, port, number, stop, found):
+        super().__init__()
+        self.port, self.name_, self.stop, self.found = port, f"worker-{number}", stop, found
+
+    def run(self):
+        while not self.stop.is_set():
+            try:
+                client = Client(self.port, self.name_, clean=False, timeout=5)
+                if not client.session_present:
+                    assert client.subscribe(1, ("$share/workers/plant/#", 1)) == [1]
+                while not self.stop.is_set():
+                    try:
+                        topic, payload = client.message(0.2)[:2]
+                    except TimeoutError:
+                        continue
+                    self.found.append((topic, int(payload)))
+            except (Closed, OSError, AssertionError):
+                self.stop.wait(0.02)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_kill_keeps_what_a_group_of_subscribers_is_to_get(seeded, start_broker, shards, request):
+    """Every acknowledged publish reaches a member of the group, over any number of kills."""
+    cycles = request.config.getoption("--cycles") or 8
+    broker = start_broker(flags=["--shards", str(shards)])
+    stop, enough, found = threading.Event(), threading.Event(), []
+    workers = [Worker(broker.mqtt_port, number, stop, found) for number in range(3)]
+    for number, one in enumerate(workers):
+        client = Client(broker.mqtt_port, one.name_, clean=False)
+        assert client.subscribe(1, ("$share/workers/plant/#", 1)) == [1]
+        client.disconnect()
+    # All are away: the first messages wait for them.
+    publishers = [Publisher(broker.mqtt_port, number, enough) for number in range(4)]
+    for one in publishers:
+        one.start()
+    for cycle in range(cycles):
+        wanted = [one.acknowledged + seeded.randrange(5, 40) for one in publishers]
+        for one, count in zip(publishers, wanted):
+            for _ in range(1500):
+                if one.acknowledged >= count:
+                    break
+                stop.wait(0.01)
+            assert one.acknowledged >= count, "publishing goes on"
+        broker.kill()
+        broker.start()
+        if cycle == 0:
+            for one in workers:
+                one.start()
+    enough.set()
+    for one in publishers:
+        one.join()
+    wanted = {(one.topic, number) for one in publishers for number in range(1, one.acknowledged + 1)}
+    for _ in range(300):
+        if wanted <= set(found):
+            break
+        stop.wait(0.1)
+    stop.set()
+    for one in workers:
+        one.join(10)
+    missing = wanted - set(found)
+    assert not missing, (len(missing), sorted(missing)[:5])
+    print(f"{len(wanted)} messages, {len(found)} deliveries, {cycles} kills")
+    assert broker.stop() == 0

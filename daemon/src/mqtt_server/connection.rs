@@ -22,10 +22,11 @@ use mqtt::reason::ReasonCode;
 use mqtt::session::Session;
 use tracing::debug;
 
-use super::deliver::{self, Deliveries};
+use super::deliver::Deliveries;
 use super::publish::{PublishBatch, Taken};
+use super::registry::Holder;
 use super::sender::Sender;
-use super::{exact, now_ms, open};
+use super::{exact, now_ms, open, subscribe};
 use crate::connection::ConnectionId;
 use crate::limits::{EOF_GRACE, MQTT_READ_AHEAD_BYTES, REQUEST_OVERHEAD_BYTES};
 use crate::shard::Shard;
@@ -131,6 +132,14 @@ impl MqttConnection {
 
     pub(super) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Its name for other shards.
+    pub(super) fn holder(&self, shard: &Shard) -> Holder {
+        Holder {
+            shard: shard.id(),
+            connection: self.id,
+        }
     }
 
     pub(super) fn client_id(&self) -> Arc<str> {
@@ -248,17 +257,17 @@ impl MqttConnection {
                 Output::Release(packet_id) => self.release(shard, packet_id),
                 Output::Subscribe(packet) => {
                     self.carry_out_later(shard, async move |shard, this| {
-                        deliver::subscribe(&shard, &this, packet).await;
+                        subscribe::subscribe(&shard, &this, packet).await;
                     })
                 }
                 Output::Unsubscribe(packet) => {
                     self.carry_out_later(shard, async move |shard, this| {
-                        deliver::unsubscribe(&shard, &this, packet).await;
+                        subscribe::unsubscribe(&shard, &this, packet).await;
                     });
                 }
                 Output::Delivered(packet_id) => {
                     if let Some(deliveries) = self.deliveries_if_any() {
-                        deliveries.handle_acknowledged(packet_id);
+                        deliveries.handle_acknowledged(shard, packet_id);
                     }
                 }
             }
@@ -362,7 +371,7 @@ impl MqttConnection {
             let maximum = self.core.borrow().client_receive_maximum();
             *self.deliveries.borrow_mut() = Some(Deliveries::new(maximum, &session));
             self.carry_out_later(shard, async move |shard, this| {
-                deliver::start(&shard, &this, &session).await;
+                subscribe::start(&shard, &this, &session).await;
             });
         }
         self.watch_timeout(shard);

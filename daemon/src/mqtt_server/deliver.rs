@@ -6,7 +6,7 @@
 //! Invariants        1. a message of a partition is sent after all earlier ones. 2. QoS 1 messages
 //!                      that are not acknowledged fit the window of the client. 3. the cursor that
 //!                      is kept never passes a message that was not acknowledged.
-//! Reading order     [`subscribe`], [`start`], [`run_source`].
+//! Reading order     [`super::subscribe`], [`open_sources`], [`run_source`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,27 +14,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kafka_lite::catalog::Topic;
-use kafka_lite::primitive::Uuid;
-use kafka_lite::record_batch::Record;
 use mqtt::encode::Delivery;
-use mqtt::filter::{matches, split_shared};
+use mqtt::filter::matches;
 use mqtt::message::Qos;
 use mqtt::outbound::Outbound;
-use mqtt::packet::{RetainHandling, Subscribe, Unsubscribe};
-use mqtt::reason::ReasonCode;
 use mqtt::record::StoredMessage;
 use mqtt::session::{Cursor, PartitionName, Session, Subscription};
 
 use super::append::Place;
 use super::connection::MqttConnection;
-use super::fetch::{end_offset, fetch, for_each_record, wait_for_more};
+use super::fetch::{end_offset, wait_for_more};
+use super::member::{Memberships, SHARED};
 use super::sessions::name_of;
-use super::{now_ms, open, retained};
-use crate::controller;
-use crate::limits::{
-    MQTT_CURSOR_SAVE_MS, MQTT_FETCH_BYTES, MQTT_FETCH_WAIT, MQTT_HELD_BYTES_MAX,
-    MQTT_SUBSCRIPTIONS_MAX,
-};
+use super::{messages, now_ms, open};
+use crate::limits::{MQTT_CURSOR_SAVE_MS, MQTT_FETCH_WAIT};
 use crate::shard::Shard;
 use crate::shard::notify::Notify;
 
@@ -49,6 +42,7 @@ pub(super) struct Deliveries {
     subscriptions: RefCell<Vec<Subscription>>,
     outbound: RefCell<Outbound>,
     sources: RefCell<BTreeMap<PartitionName, Rc<Source>>>,
+    pub(super) memberships: Memberships,
     /// The sender of retained messages waits here for the window.
     room: Notify,
     ended: Cell<bool>,
@@ -74,6 +68,7 @@ impl Deliveries {
             subscriptions: RefCell::new(session.subscriptions.clone()),
             outbound: RefCell::new(Outbound::new(receive_maximum, again)),
             sources: RefCell::default(),
+            memberships: Memberships::default(),
             room: Notify::default(),
             ended: Cell::new(false),
             end: Notify::default(),
@@ -88,10 +83,60 @@ impl Deliveries {
     }
 
     /// The client has a message.
-    pub(super) fn handle_acknowledged(&self, packet_id: u16) {
+    pub(super) fn handle_acknowledged(&self, shard: &Rc<Shard>, packet_id: u16) {
         if self.outbound.borrow_mut().handle_acknowledged(packet_id) {
+            self.memberships.handle_acknowledged(shard, packet_id);
             self.give_room();
         }
+    }
+
+    /// The subscription to a filter.
+    pub(super) fn subscription(&self, filter: &str) -> Option<Subscription> {
+        let subscriptions = self.subscriptions.borrow();
+        subscriptions
+            .iter()
+            .find(|one| one.filter == filter)
+            .cloned()
+    }
+
+    /// Takes a subscription in the place of an earlier one to the same filter; false when there are
+    /// too many.
+    pub(super) fn put_subscription(&self, subscription: Subscription, count_max: usize) -> bool {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        let mut known = subscriptions.iter_mut();
+        if let Some(earlier) = known.find(|one| one.filter == subscription.filter) {
+            *earlier = subscription;
+            return true;
+        }
+        let has_room = subscriptions.len() < count_max;
+        if has_room {
+            subscriptions.push(subscription);
+        }
+        has_room
+    }
+
+    /// Forgets the subscription to a filter; false when there is none.
+    pub(super) fn drop_subscription(&self, filter: &str) -> bool {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        let before = subscriptions.len();
+        subscriptions.retain(|one| one.filter != filter);
+        subscriptions.len() < before
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Whether a message may be sent now.
+    pub(super) fn has_room(&self, connection: &MqttConnection, needs_window: bool) -> bool {
+        let has_window = !needs_window || self.outbound.borrow().has_room();
+        has_window && !connection.sender.is_behind()
+    }
+
+    /// The packet identifier for a message with QoS 1 that is sent the first time.
+    pub(super) fn next_packet_id(&self, name: PartitionName, offset: i64) -> u16 {
+        self.outbound.borrow_mut().handle_delivery(name, offset).0
     }
 
     fn give_room(&self) {
@@ -99,6 +144,7 @@ impl Deliveries {
         for source in self.sources.borrow().values() {
             source.room.notify();
         }
+        self.memberships.give_room();
     }
 
     /// The connection has ended: nothing more is sent.
@@ -123,9 +169,9 @@ impl Deliveries {
             .subscriptions
             .clone_from(&self.subscriptions.borrow());
         session.cursors = sources.iter().map(cursor).collect();
-        // A retained message stands in no partition that is read.
+        // A retained message stands in no partition that is read; others get that of a group.
         let mut in_flight = outbound.unacknowledged();
-        in_flight.retain(|one| one.name != RETAINED);
+        in_flight.retain(|one| one.name != RETAINED && one.name != SHARED);
         session.in_flight = in_flight;
     }
 
@@ -133,9 +179,9 @@ impl Deliveries {
     /// no subscription matches.
     fn matching(&self, topic: &str, is_own: bool) -> Option<(Qos, bool, Vec<u32>)> {
         let subscriptions = self.subscriptions.borrow();
-        let found = subscriptions
-            .iter()
-            .filter(|one| matches(&one.filter, topic) && !(one.no_local && is_own));
+        let found = subscriptions.iter().filter(|one| {
+            !one.is_shared() && matches(&one.filter, topic) && !(one.no_local && is_own)
+        });
         let mut best: Option<(Qos, bool, Vec<u32>)> = None;
         for one in found {
             let (qos, keeps_retain, identifiers) = best.get_or_insert_default();
@@ -153,107 +199,6 @@ impl Deliveries {
         // The other sources must see it too.
         self.end.notify();
     }
-}
-
-/// Takes the filters of a SUBSCRIBE; SUBACK leaves, then what is retained.
-pub(super) async fn subscribe(
-    shard: &Rc<Shard>,
-    connection: &Rc<MqttConnection>,
-    subscribe: Subscribe,
-) {
-    let deliveries = connection.deliveries();
-    let mut reasons = Vec::new();
-    let mut retained_filters = Vec::new();
-    for request in &subscribe.filters {
-        let is_shared = !matches!(split_shared(&request.filter), Ok((None, _)));
-        let mut subscriptions = deliveries.subscriptions.borrow_mut();
-        let known = subscriptions
-            .iter()
-            .position(|one| one.filter == *request.filter);
-        if is_shared {
-            reasons.push(ReasonCode::SharedSubscriptionsNotSupported);
-            continue;
-        }
-        if known.is_none() && subscriptions.len() >= MQTT_SUBSCRIPTIONS_MAX {
-            reasons.push(ReasonCode::QuotaExceeded);
-            continue;
-        }
-        let wants_retained = match request.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => known.is_none(),
-            RetainHandling::Never => false,
-        };
-        if wants_retained {
-            retained_filters.push(Arc::clone(&request.filter));
-        }
-        // QoS 2 is granted as QoS 1.
-        let qos = request.qos.min(Qos::AtLeastOnce);
-        let subscription = Subscription {
-            filter: request.filter.to_string(),
-            qos: qos.level(),
-            no_local: request.no_local,
-            retain_as_published: request.retain_as_published,
-            identifier: subscribe.identifier,
-        };
-        match known.and_then(|known| subscriptions.get_mut(known)) {
-            Some(earlier) => *earlier = subscription,
-            None => subscriptions.push(subscription),
-        }
-        reasons.push(match qos {
-            Qos::AtMostOnce => ReasonCode::Success,
-            Qos::AtLeastOnce | Qos::ExactlyOnce => ReasonCode::GrantedQos1,
-        });
-    }
-    open_sources(shard, connection, &deliveries, &Session::default(), false).await;
-    if !open::save_now(shard, connection).await {
-        return connection.end(shard, ReasonCode::QuotaExceeded);
-    }
-    // Looked up before SUBACK leaves: what is published behind it comes once, and not as retained.
-    let mut found = Vec::new();
-    for filter in retained_filters {
-        found.extend(retained::find(shard, filter).await);
-    }
-    connection
-        .core
-        .borrow_mut()
-        .handle_subscribed(subscribe.packet_id, &reasons);
-    connection.flush(shard);
-    for message in found {
-        deliver_retained(shard, connection, &deliveries, &message).await;
-    }
-}
-
-/// Drops the filters of an UNSUBSCRIBE; UNSUBACK leaves.
-pub(super) async fn unsubscribe(
-    shard: &Rc<Shard>,
-    connection: &Rc<MqttConnection>,
-    unsubscribe: Unsubscribe,
-) {
-    let deliveries = connection.deliveries();
-    let drop_one = |filter: &Arc<str>| {
-        let mut subscriptions = deliveries.subscriptions.borrow_mut();
-        let before = subscriptions.len();
-        subscriptions.retain(|one| one.filter != **filter);
-        if subscriptions.len() == before {
-            ReasonCode::NoSubscriptionExisted
-        } else {
-            ReasonCode::Success
-        }
-    };
-    let reasons: Vec<_> = unsubscribe.filters.iter().map(drop_one).collect();
-    if !open::save_now(shard, connection).await {
-        return connection.end(shard, ReasonCode::QuotaExceeded);
-    }
-    connection
-        .core
-        .borrow_mut()
-        .handle_unsubscribed(unsubscribe.packet_id, &reasons);
-}
-
-/// Goes on where a session that was resumed had ended.
-pub(super) async fn start(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, session: &Session) {
-    let deliveries = connection.deliveries();
-    open_sources(shard, connection, &deliveries, session, true).await;
 }
 
 /// A topic was made: subscribers whose messages it may hold read it from its beginning.
@@ -274,33 +219,18 @@ fn places(
     deliveries: &Deliveries,
     topic: &Arc<Topic>,
 ) -> Vec<(Place, PartitionName)> {
-    let service = shard.state().mqtt();
-    let may_feed = |filter: &str| {
-        service.mapping.may_feed(&topic.name, filter)
-            || service.outgoing.may_feed(&topic.name, filter)
-    };
     let subscriptions = deliveries.subscriptions.borrow();
-    let is_wanted = subscriptions.iter().any(|one| may_feed(&one.filter));
-    if topic.is_internal() || !is_wanted {
-        return Vec::new();
-    }
-    let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    let place = |index| {
-        let place = Place {
-            shard: controller::place(shard, topic, index)?,
-            topic_id: Uuid(topic.topic_id),
-            index,
-        };
-        Some((place, name_of(place)))
-    };
-    let all = (0..count).filter_map(place);
-    all.filter(|(_, name)| !deliveries.sources.borrow().contains_key(name))
+    let own = subscriptions.iter().filter(|one| !one.is_shared());
+    let all = messages::places(shard, topic, own.map(|one| one.filter.as_str()));
+    let sources = deliveries.sources.borrow();
+    let all = all.into_iter();
+    all.filter(|(_, name)| !sources.contains_key(name))
         .collect()
 }
 
 /// Reads the partitions that may hold messages of the subscriber: from its cursors where it has
 /// some, from its beginning what was made while it was away, else from the end.
-async fn open_sources(
+pub(super) async fn open_sources(
     shard: &Rc<Shard>,
     connection: &Rc<MqttConnection>,
     deliveries: &Rc<Deliveries>,
@@ -359,76 +289,37 @@ async fn run_source(
     deliveries: &Rc<Deliveries>,
     source: &Rc<Source>,
 ) {
-    let service = Rc::clone(shard.state().mqtt());
-    let catalog = shard.catalog();
-    let topic = catalog.topic_by_id(&source.place.topic_id.0).cloned();
-    drop(catalog);
-    let outgoing = topic
-        .as_ref()
-        .and_then(|topic| Some((&topic.name, service.outgoing.rule(&topic.name)?)));
-    let read = |record: &Record<'_>| {
-        let published = StoredMessage::read(record);
-        published.or_else(|| outgoing.and_then(|(name, rule)| rule.message(name, record)))
-    };
+    let client_id = connection.client_id();
     loop {
         let next = source.next.get();
         monoio::select! {
             () = wait_for_more(shard, source.place, next, MQTT_FETCH_WAIT) => {}
             () = deliveries.wait_for_end() => return,
         }
-        // Many subscribers wake up for the same batch: they read it one after the other.
-        let bytes = u64::try_from(MQTT_FETCH_BYTES).unwrap_or(u64::MAX);
-        let memory = shard.budgets().responses.reserve(bytes).await;
-        let Ok(fetched) = fetch(shard, source.place, next).await else {
+        let is_wanted = |stored: &StoredMessage| {
+            let is_own = stored.client_id.as_deref() == Some(&*client_id);
+            deliveries.matching(&stored.message.topic, is_own).is_some()
+        };
+        let Ok(read) = messages::read(shard, source.place, next, is_wanted).await else {
             return;
         };
-        let mut messages = Vec::new();
-        let (mut bytes, mut left_out) = (0, None);
-        let client_id = connection.client_id();
-        let behind = for_each_record(&fetched.pieces, next, |record| {
-            let Some(stored) = read(record).filter(|_| left_out.is_none()) else {
-                return;
-            };
-            let is_own = stored.client_id.as_deref() == Some(&*client_id);
-            if deliveries.matching(&stored.message.topic, is_own).is_none() {
-                return;
-            }
-            if !messages.is_empty() && bytes + record_bytes(record) > MQTT_HELD_BYTES_MAX {
-                left_out = Some(record.offset);
-                return;
-            }
-            bytes += record_bytes(record);
-            messages.push((record.offset, stored));
-        });
-        let behind = left_out.unwrap_or(behind).max(fetched.log_start_offset);
-        // What a slow client waits for is in the log: the batches are not kept for it.
-        drop((fetched, memory));
-        for (offset, stored) in messages {
+        for (offset, stored) in read.messages {
             deliver(shard, connection, deliveries, source, (offset, &stored)).await;
             if deliveries.ended.get() {
-                break;
+                return;
             }
             source.next.set(offset + 1);
         }
         if deliveries.ended.get() {
             return;
         }
-        source.next.set(behind);
+        source.next.set(read.behind);
         deliveries
             .outbound
             .borrow_mut()
-            .handle_passed(name_of(source.place), behind);
+            .handle_passed(name_of(source.place), read.behind);
         save_now_and_then(shard, connection, deliveries);
     }
-}
-
-/// Bytes that a message takes while it waits for its subscriber, roughly.
-fn record_bytes(record: &Record<'_>) -> usize {
-    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let headers = record
-        .headers
-        .map(|header| header.key.len() + length(header.value));
-    length(record.value) + length(record.key) + headers.sum::<usize>()
 }
 
 async fn deliver(
@@ -475,7 +366,7 @@ async fn deliver(
     send(shard, connection, deliveries, stored, &delivery);
 }
 
-async fn deliver_retained(
+pub(super) async fn deliver_retained(
     shard: &Rc<Shard>,
     connection: &Rc<MqttConnection>,
     deliveries: &Rc<Deliveries>,
@@ -507,7 +398,7 @@ async fn deliver_retained(
     send(shard, connection, deliveries, stored, &delivery);
 }
 
-fn send(
+pub(super) fn send(
     shard: &Rc<Shard>,
     connection: &Rc<MqttConnection>,
     deliveries: &Deliveries,
@@ -519,7 +410,7 @@ fn send(
         .borrow_mut()
         .deliver(&stored.message, delivery);
     if !is_sent {
-        deliveries.handle_acknowledged(delivery.packet_id);
+        deliveries.handle_acknowledged(shard, delivery.packet_id);
         return;
     }
     shard.state().mqtt().metrics.count_delivered();
@@ -527,7 +418,7 @@ fn send(
 }
 
 /// Waits while the socket takes nothing, and for a place in the window.
-async fn wait_for_room(
+pub(super) async fn wait_for_room(
     connection: &Rc<MqttConnection>,
     deliveries: &Rc<Deliveries>,
     (room, needs_window): (&Notify, bool),

@@ -112,6 +112,8 @@ impl MqttMetrics {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         collector.number(&SESSIONS, &[], count(service.sessions.count()));
         collector.number(&RETAINED, &[], count(service.retained.count()));
+        collector.number(&GROUPS, &[], count(service.shares.count()));
+        collector.number(&READS, &[], service.reads.count());
         collector.number(&DROPPED, &[], self.dropped.get());
         collector.number(&REFUSED, &[], self.refused.get());
         collector.number(&LOGINS_REFUSED, &[], self.logins_refused.get());
@@ -155,6 +157,16 @@ static RETAINED: Family = Family {
     name: "sluice_mqtt_retained_messages",
     help: "Retained MQTT messages.",
     kind: Kind::Gauge,
+};
+static GROUPS: Family = Family {
+    name: "sluice_mqtt_shared_subscriptions",
+    help: "Groups of MQTT clients that share a subscription.",
+    kind: Kind::Gauge,
+};
+static READS: Family = Family {
+    name: "sluice_mqtt_subscriber_reads_total",
+    help: "Reads of a partition for MQTT subscribers; those at the same offset share one.",
+    kind: Kind::Counter,
 };
 static DROPPED: Family = Family {
     name: "sluice_mqtt_publishes_dropped_total",

@@ -10,7 +10,7 @@
 //!                      the one before is closed.
 //! Source            docs/decisions/2026-11-24-mqtt.md, docs/mqtt.md.
 //! Reading order     [`reader`], [`connection`], [`publish`], [`registry`], [`sessions`],
-//!                   [`deliver`].
+//!                   [`subscribe`], [`deliver`], [`shares`].
 
 mod append;
 mod connection;
@@ -18,6 +18,8 @@ mod deliver;
 mod exact;
 mod fetch;
 mod login;
+mod member;
+mod messages;
 pub(crate) mod metrics;
 mod open;
 mod publish;
@@ -27,7 +29,9 @@ pub(crate) mod retained;
 mod retaining;
 mod sender;
 pub(crate) mod sessions;
+mod shares;
 pub(crate) mod status;
+mod subscribe;
 mod timers;
 mod topics;
 
@@ -44,10 +48,12 @@ use mqtt::reason::ReasonCode;
 
 use self::connection::MqttConnection;
 use self::login::Login;
+use self::messages::SharedReads;
 use self::metrics::MqttMetrics;
 use self::registry::Registry;
 use self::retained::Retained;
 use self::sessions::Sessions;
+use self::shares::Shares;
 use self::timers::Timers;
 use crate::config::Config;
 use crate::connection::ConnectionId;
@@ -70,6 +76,8 @@ pub(crate) struct MqttService {
     sessions: Sessions,
     retained: Retained,
     retaining: Rc<retaining::UnderWay>,
+    shares: Shares,
+    reads: SharedReads,
     /// Last wills that wait for their delay, each with its number.
     delayed_wills: RefCell<BTreeMap<Arc<str>, (u64, Message)>>,
     next_will: Cell<u64>,
@@ -97,6 +105,8 @@ impl MqttService {
             sessions: Sessions::default(),
             retained: Retained::default(),
             retaining: Rc::default(),
+            shares: Shares::default(),
+            reads: SharedReads::default(),
             delayed_wills: RefCell::default(),
             next_will: Cell::new(0),
             timers: Timers::default(),
@@ -170,6 +180,7 @@ async fn expire_sessions(shard: Rc<Shard>) {
 /// Follows a topic that was made.
 pub(crate) fn handle_topic_created(shard: &Rc<Shard>, topic: &Arc<Topic>) {
     deliver::handle_topic_created(shard, topic);
+    shares::handle_topic_created(shard, topic);
 }
 
 /// Time of the shard's clock in ms.

@@ -16,8 +16,9 @@ use mqtt::session::Session;
 use tracing::debug;
 
 use super::connection::MqttConnection;
+use super::member;
 use super::publish::publish_alone;
-use super::registry::{self, Holder, owner_of};
+use super::registry::{self, owner_of};
 use super::sessions::{self, Resumed};
 use crate::shard::Shard;
 
@@ -74,7 +75,7 @@ async fn open(
         Arc::clone(&connect.client_id)
     };
     let owner = owner_of(shard, &client_id);
-    let holder = holder(shard, connection);
+    let holder = connection.holder(shard);
     let name = Arc::clone(&client_id);
     let acquired = shard.call_with(owner, move |there, answer| {
         registry::acquire(there, name, holder, answer);
@@ -126,13 +127,6 @@ async fn resume(
         debug!(?code, "a session cannot be opened");
         ReasonCode::ServerUnavailable
     })
-}
-
-fn holder(shard: &Shard, connection: &MqttConnection) -> Holder {
-    Holder {
-        shard: shard.id(),
-        connection: connection.id(),
-    }
 }
 
 /// Keeps the session as it is now; false when it could not be stored.
@@ -187,9 +181,12 @@ pub(super) async fn finish(shard: &Rc<Shard>, connection: &Rc<MqttConnection>) {
     }
     connection.exact.ended().await;
     let kept = connection.expiry_seconds.get();
+    let expiry = connection.closing_expiry().unwrap_or(kept);
+    if let Some(deliveries) = connection.deliveries_if_any() {
+        member::end(shard, &deliveries, kept > 0 && expiry > 0).await;
+    }
     if kept > 0 {
-        let (closing_expiry, now_ms) = (connection.closing_expiry(), shard.wall_clock_ms());
-        let expiry = closing_expiry.unwrap_or(kept);
+        let now_ms = shard.wall_clock_ms();
         connection.expiry_seconds.set(expiry);
         let is_saved = save(shard, connection, Some(now_ms)).await;
         debug!(client = %client_id, is_saved, "session kept");
@@ -202,7 +199,7 @@ pub(super) async fn finish(shard: &Rc<Shard>, connection: &Rc<MqttConnection>) {
 }
 
 fn release(shard: &Rc<Shard>, connection: &MqttConnection, client_id: Arc<str>) {
-    let holder = holder(shard, connection);
+    let holder = connection.holder(shard);
     let owner = owner_of(shard, &client_id);
     shard.send(owner, move |there| {
         registry::release(there, &client_id, holder)

@@ -14,7 +14,7 @@ use crate::connection::ConnectionId;
 use crate::shard::{CallAnswer, Shard, ShardId};
 
 /// A connection, wherever it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Holder {
     pub(super) shard: ShardId,
     pub(super) connection: ConnectionId,

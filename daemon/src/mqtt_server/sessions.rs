@@ -1,7 +1,8 @@
 //! Sessions that outlive their connections, on the shard that owns the client identifier.
 //!
 //! What it is        the state of each client beside its connection, in memory and in the compacted
-//!                   topic `__mqtt_sessions`; loaded at start.
+//!                   topic `__mqtt_sessions`; loaded at start, with the groups of
+//!                   [`super::shares`].
 //! Invariants        1. what a client was told (SUBACK, PUBREC, PUBCOMP, session present) is
 //!                      committed there before it is told.
 //!                   2. an intent whose record may or may not be in the log is looked up before
@@ -25,6 +26,7 @@ use tracing::{info, warn};
 use super::append::{Place, append};
 use super::fetch::{fetch, for_each_record};
 use super::registry::owner_of;
+use super::shares;
 use crate::controller;
 use crate::limits::MQTT_SESSIONS_MAX;
 use crate::partition::Partition;
@@ -90,12 +92,13 @@ impl Sessions {
 
     fn receive(&self, key: &SessionKey, value: Option<&[u8]>) {
         let mut clients = self.clients.borrow_mut();
-        let client = clients.entry(key.client_id().into()).or_default();
+        let client = clients.entry(key.name().into()).or_default();
         match (key, value) {
+            (SessionKey::Group(_), _) => {}
             (SessionKey::Session(_), None) => client.session = None,
             (SessionKey::Session(_), Some(value)) => match Session::decode(value) {
                 Ok(session) => client.session = Some(session),
-                Err(error) => warn!(client = key.client_id(), %error, "a session is passed over"),
+                Err(error) => warn!(client = key.name(), %error, "a session is passed over"),
             },
             (SessionKey::Intent(_, packet_id), None) => {
                 client.intents.remove(packet_id);
@@ -105,11 +108,11 @@ impl Sessions {
                     let state = (intent, IntentState::Unknown);
                     client.intents.insert(*packet_id, state);
                 }
-                Err(error) => warn!(client = key.client_id(), %error, "an intent is passed over"),
+                Err(error) => warn!(client = key.name(), %error, "an intent is passed over"),
             },
         }
         if client.session.is_none() && client.intents.is_empty() {
-            clients.remove(key.client_id());
+            clients.remove(key.name());
         }
     }
 
@@ -184,12 +187,12 @@ pub(crate) async fn load(shard: Rc<Shard>, partition: Rc<Partition>) {
         let mut by_owner: BTreeMap<ShardId, Vec<Pair>> = BTreeMap::new();
         let next = for_each_record(&fetched.pieces, offset, |record| {
             let Some(key) = record.key else { return };
-            let Ok(name) = SessionKey::decode(key) else {
+            let Ok(decoded) = SessionKey::decode(key) else {
                 return;
             };
             let pair = (key.to_vec(), record.value.map(<[u8]>::to_vec));
             by_owner
-                .entry(owner_of(&shard, name.client_id()))
+                .entry(owner_of(&shard, decoded.name()))
                 .or_default()
                 .push(pair);
             count += 1;
@@ -206,18 +209,48 @@ pub(crate) async fn load(shard: Rc<Shard>, partition: Rc<Partition>) {
         info!(records = count, "MQTT sessions loaded");
     }
     for owner in 0..shard.shard_count() {
-        shard.send(owner, |there| {
-            there.state().mqtt().sessions.finish_loading()
-        });
+        shard.send(owner, finish_loading);
     }
 }
 
 fn receive(shard: &Rc<Shard>, pairs: &[Pair]) {
     let sessions = &shard.state().mqtt().sessions;
     for (key, value) in pairs {
-        if let Ok(key) = SessionKey::decode(key) {
-            sessions.receive(&key, value.as_deref());
+        match SessionKey::decode(key) {
+            Ok(SessionKey::Group(name)) => shares::receive(shard, &name, value.as_deref()),
+            Ok(key) => sessions.receive(&key, value.as_deref()),
+            Err(_) => {}
         }
+    }
+}
+
+/// Everything that the log holds was received.
+fn finish_loading(shard: &Rc<Shard>) {
+    let sessions = &shard.state().mqtt().sessions;
+    let members: Vec<_> = {
+        let clients = sessions.clients.borrow();
+        let groups = clients.iter().flat_map(|(client_id, client)| {
+            let groups = client.session.iter().flat_map(groups_of);
+            groups.map(|group| (group, Arc::clone(client_id)))
+        });
+        groups.collect()
+    };
+    shares::settle_loaded(shard, &members);
+    sessions.finish_loading();
+}
+
+/// The groups that a session is a member of.
+fn groups_of(session: &Session) -> impl Iterator<Item = Arc<str>> {
+    let subscriptions = session.subscriptions.iter();
+    let shared = subscriptions.filter(|one| one.is_shared());
+    shared.map(|one| one.filter.as_str().into())
+}
+
+/// Returns when what was kept is known on this shard.
+pub(super) async fn wait_until_loaded(shard: &Rc<Shard>) {
+    if exist(shard) {
+        let service = Rc::clone(shard.state().mqtt());
+        service.sessions.wait_until_loaded().await;
     }
 }
 
@@ -281,6 +314,7 @@ pub(super) async fn discard(shard: &Rc<Shard>, client_id: &Arc<str>) -> Result<(
     };
     let intents = client.intents.keys();
     let intents = intents.map(|packet_id| SessionKey::Intent(client_id.to_string(), *packet_id));
+    let groups: Vec<_> = client.session.iter().flat_map(groups_of).collect();
     let session = client
         .session
         .map(|_| SessionKey::Session(client_id.to_string()));
@@ -289,6 +323,9 @@ pub(super) async fn discard(shard: &Rc<Shard>, client_id: &Arc<str>) -> Result<(
         .chain(intents)
         .map(|key| (key.encode(), None))
         .collect();
+    for group in groups {
+        shares::forget(shard, &group, client_id).await;
+    }
     write(shard, pairs).await
 }
 
@@ -405,6 +442,7 @@ pub(super) async fn expire(shard: &Rc<Shard>) {
     if !service.sessions.loaded.get() {
         return;
     }
+    shares::sweep(shard).await;
     let expired: Vec<Arc<str>> = {
         let clients = service.sessions.clients.borrow();
         let is_over = |client: &Client| {
@@ -424,7 +462,7 @@ pub(super) async fn expire(shard: &Rc<Shard>) {
 }
 
 /// Appends to the log of the sessions and waits for the commit.
-async fn write(shard: &Rc<Shard>, pairs: Vec<Pair>) -> Result<(), ErrorCode> {
+pub(super) async fn write(shard: &Rc<Shard>, pairs: Vec<Pair>) -> Result<(), ErrorCode> {
     let Some(place) = place(shard) else {
         return Ok(());
     };
