@@ -131,7 +131,8 @@ impl Deliveries {
     /// Whether a message may be sent now.
     pub(super) fn has_room(&self, connection: &MqttConnection, needs_window: bool) -> bool {
         let has_window = !needs_window || self.outbound.borrow().has_room();
-        has_window && !connection.sender.is_behind()
+        let is_open = connection.core.borrow().is_open();
+        has_window && is_open && !self.ended.get() && !connection.sender.is_behind()
     }
 
     /// The packet identifier for a message with QoS 1 that is sent the first time.
@@ -409,6 +410,7 @@ pub(super) fn send(
         .core
         .borrow_mut()
         .deliver(&stored.message, delivery);
+    // Too large for the client: as if it had it.
     if !is_sent {
         deliveries.handle_acknowledged(shard, delivery.packet_id);
         return;
@@ -426,6 +428,11 @@ pub(super) async fn wait_for_room(
     loop {
         if deliveries.ended.get() {
             return;
+        }
+        // What a connection does not take any more is not delivered: its end follows.
+        let is_open = connection.core.borrow().is_open();
+        if !is_open {
+            return deliveries.wait_for_end().await;
         }
         let has_window = !needs_window || deliveries.outbound.borrow().has_room();
         if connection.sender.is_behind() {

@@ -114,7 +114,7 @@ pub(super) async fn join(
     group: &Arc<str>,
 ) -> Result<(), ReasonCode> {
     let known = deliveries.memberships.all.borrow().get(group).cloned();
-    if known.is_some_and(|known| !known.has_left.get()) {
+    if deliveries.has_ended() || known.is_some_and(|known| !known.has_left.get()) {
         return Ok(());
     }
     let joining = Joining {
@@ -258,7 +258,7 @@ fn hand_on(
     };
     let qos = subscription.quality().min(given.stored.message.qos);
     let needs_window = qos != Qos::AtMostOnce;
-    if deliveries.has_ended() || !deliveries.has_room(connection, needs_window) {
+    if !deliveries.has_room(connection, needs_window) {
         return give_back(shard, membership, place);
     }
     let packet_id = if needs_window {
