@@ -28,3 +28,4 @@ pub mod reason;
 pub mod record;
 pub mod session;
 pub mod share;
+pub mod websocket;

@@ -47,6 +47,10 @@ pub const ACKNOWLEDGED_IDS_KEPT: usize = 32;
 /// Time in ms from the connection to its CONNECT. Then it closes.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
+/// Bytes of the HTTP request that opens a WebSocket; browsers send cookies in it. More: 431, and
+/// the connection closes.
+pub const WEBSOCKET_HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
+
 /// Rules of a mapping; each publish may try all of them. More are refused at start.
 pub const RULES_MAX: usize = 256;
 

@@ -56,17 +56,24 @@ pub fn check_together(config: &Config) -> Result<(), Fault> {
 
 /// Whoever reaches a listener may publish: off the loopback interface that has to be wanted.
 fn check_mqtt_access(config: &Config) -> Result<(), Fault> {
-    let Some(listen) = &config.mqtt_listen else {
+    let listeners = [
+        ("mqtt.listen", &config.mqtt_listen),
+        ("mqtt.websocket.listen", &config.mqtt_websocket_listen),
+    ];
+    let is_open = config.mqtt_anonymous.is_none() && config.allows_anonymous_mqtt();
+    for (key, listen) in listeners {
+        if let Some(listen) = listen.as_ref().filter(|one| is_open && !one.is_loopback()) {
+            return Err(Fault {
+                key,
+                reason: format!(
+                    "clients of other machines could connect to {listen} without a password; name \
+                     an mqtt.password.file, or say mqtt.anonymous = true"
+                ),
+            });
+        }
+    }
+    if !config.serves_mqtt() {
         return Ok(());
-    };
-    if !listen.is_loopback() && config.mqtt_anonymous.is_none() && config.allows_anonymous_mqtt() {
-        return Err(Fault {
-            key: "mqtt.listen",
-            reason: format!(
-                "clients of other machines could connect to {listen} without a password; name an \
-                 mqtt.password.file, or say mqtt.anonymous = true"
-            ),
-        });
     }
     if config.mqtt_anonymous == Some(false) && config.mqtt_password_file.is_none() {
         return Err(Fault {

@@ -492,6 +492,12 @@ mod tests {
              mqtt.anonymous = true",
         );
         check(
+            "mqtt.listen = \"off\"\nmqtt.websocket.listen = \"0.0.0.0:8083\"\n",
+            "mqtt.websocket.listen in file F line 2: clients of other machines could connect to \
+             0.0.0.0:8083 without a password; name an mqtt.password.file, or say \
+             mqtt.anonymous = true",
+        );
+        check(
             "mqtt.anonymous = false\n",
             "mqtt.anonymous in file F line 1: without an mqtt.password.file nobody could connect",
         );

@@ -62,6 +62,8 @@ pub struct Config {
     pub kafka_advertise: Option<HostPort>,
     /// `mqtt.listen`; `None` is off.
     pub mqtt_listen: Option<HostPort>,
+    /// `mqtt.websocket.listen`; `None` is off.
+    pub mqtt_websocket_listen: Option<HostPort>,
     /// `mqtt.password.file`; `None` is off.
     pub mqtt_password_file: Option<PathBuf>,
     /// `mqtt.anonymous`; `None` chooses.
@@ -128,6 +130,11 @@ impl HostPort {
 }
 
 impl Config {
+    /// Whether MQTT clients are listened for.
+    pub fn serves_mqtt(&self) -> bool {
+        self.mqtt_listen.is_some() || self.mqtt_websocket_listen.is_some()
+    }
+
     /// Whether MQTT clients without a user name are let in.
     pub fn allows_anonymous_mqtt(&self) -> bool {
         self.mqtt_anonymous

@@ -8,22 +8,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use monoio::io::OwnedWriteHalf;
-use monoio::net::TcpStream;
 use mqtt::connection::{Closing, Connection, Output};
 use mqtt::framing::{FrameStatus, poll_frame};
 use mqtt::inbound::PublishToken;
 use mqtt::packet::{Connect, Will};
 use mqtt::reason::ReasonCode;
 use mqtt::session::Session;
+use mqtt::websocket::WebSocket;
 use tracing::debug;
 
 use super::deliver::Deliveries;
 use super::publish::{PublishBatch, Taken};
+use super::reader::Framing;
 use super::registry::Holder;
 use super::sender::Sender;
 use super::{exact, now_ms, open, subscribe};
@@ -40,6 +39,8 @@ pub(super) struct MqttConnection {
     peer: SocketAddr,
     pub(super) core: RefCell<Connection>,
     pub(super) sender: Sender,
+    /// The layer between the socket and MQTT, where there is one.
+    websocket: Option<Box<RefCell<WebSocket>>>,
     accepted_ms: u64,
     client_id: RefCell<Arc<str>>,
     user: RefCell<Option<Arc<str>>>,
@@ -99,15 +100,16 @@ impl MqttConnection {
     pub(super) fn new(
         shard: &Shard,
         id: ConnectionId,
-        (peer, descriptor): (SocketAddr, RawFd),
-        write_half: OwnedWriteHalf<TcpStream>,
+        (peer, framing): (SocketAddr, Framing),
+        sender: Sender,
     ) -> Rc<Self> {
         let options = shard.state().mqtt().options;
         Rc::new(Self {
             id,
             peer,
             core: RefCell::new(Connection::new(now_ms(shard), options)),
-            sender: Sender::new(descriptor, write_half),
+            sender,
+            websocket: (framing == Framing::WebSocket).then(Box::default),
             accepted_ms: now_ms(shard),
             client_id: RefCell::new("".into()),
             user: RefCell::default(),
@@ -165,10 +167,34 @@ impl MqttConnection {
         self.closing.get().is_some()
     }
 
-    /// Takes bytes of the client.
-    pub(super) fn handle_bytes(self: &Rc<Self>, shard: &Rc<Shard>, bytes: &[u8]) {
-        self.pending.borrow_mut().extend_from_slice(bytes);
+    /// Takes bytes of the client; false when nothing more is to be read.
+    pub(super) fn handle_bytes(self: &Rc<Self>, shard: &Rc<Shard>, bytes: &[u8]) -> bool {
+        let goes_on = match &self.websocket {
+            None => {
+                self.pending.borrow_mut().extend_from_slice(bytes);
+                true
+            }
+            Some(websocket) => self.handle_framed(shard, websocket, bytes),
+        };
+        // What came before the end is still taken.
         self.resume(shard);
+        goes_on
+    }
+
+    fn handle_framed(
+        &self,
+        shard: &Rc<Shard>,
+        websocket: &RefCell<WebSocket>,
+        bytes: &[u8],
+    ) -> bool {
+        let mut websocket = websocket.borrow_mut();
+        let taken = websocket.handle_bytes(bytes, &mut self.pending.borrow_mut());
+        let answer = websocket.poll_send();
+        drop(websocket);
+        if let Err(error) = taken {
+            debug!(peer = %self.peer, %error, "WebSocket end");
+        }
+        self.sender.send(shard, answer) && taken.is_ok()
     }
 
     /// Takes as many frames as may be taken now.
@@ -418,6 +444,11 @@ impl MqttConnection {
         debug!(peer = %self.peer, client = %self.client_id(), reason = ?closing.reason, "MQTT end");
         self.closing.set(Some(closing));
         self.flush(shard);
+        if let Some(websocket) = &self.websocket {
+            let last = websocket.borrow_mut().close();
+            // It is over anyway.
+            let _sent: bool = self.sender.send(shard, last);
+        }
         self.sender.shut_down();
         self.room.notify();
     }
@@ -518,7 +549,10 @@ impl MqttConnection {
 
     /// Sends what the core has to say.
     pub(super) fn flush(&self, shard: &Rc<Shard>) {
-        let bytes = self.core.borrow_mut().poll_send();
+        let mut bytes = self.core.borrow_mut().poll_send();
+        if let Some(websocket) = self.websocket.as_ref().filter(|_| !bytes.is_empty()) {
+            bytes = websocket.borrow().frame(&bytes);
+        }
         if !self.sender.send(shard, bytes) {
             self.core.borrow_mut().handle_lost();
             self.sender.shut_down();

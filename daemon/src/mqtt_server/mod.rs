@@ -61,7 +61,7 @@ use crate::limits::MQTT_EXPIRY_INTERVAL;
 use crate::shard::Shard;
 use storage::disk::Clock as _;
 
-pub(crate) use self::reader::serve;
+pub(crate) use self::reader::{Framing, serve};
 
 /// What MQTT keeps on one shard.
 pub(crate) struct MqttService {
@@ -117,7 +117,7 @@ impl MqttService {
 
     /// Starts what runs for all connections.
     pub(crate) fn start(self: &Rc<Self>, shard: &Rc<Shard>) {
-        if shard.config().mqtt_listen.is_none() {
+        if !shard.config().serves_mqtt() {
             return;
         }
         self.login.start(shard);

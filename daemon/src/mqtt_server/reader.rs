@@ -16,12 +16,22 @@ use monoio::net::TcpStream;
 
 use super::connection::MqttConnection;
 use super::open;
+use super::sender::Sender;
 use crate::connection::ConnectionId;
 use crate::limits::{MQTT_READ_AHEAD_BYTES, MQTT_READ_BUFFER_IDLE_BYTES};
 use crate::shard::Shard;
 
+/// What stands between the bytes of a socket and those of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Nothing.
+    Plain,
+    /// WebSocket.
+    WebSocket,
+}
+
 /// Serves one connection until it ends.
-pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, id: ConnectionId) {
+pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, id: ConnectionId, framing: Framing) {
     let Ok(peer) = stream.peer_addr() else {
         // The client is gone already.
         return;
@@ -29,7 +39,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, id: ConnectionId)
     let descriptor = stream.as_raw_fd();
     let (half, write_half) = stream.into_split();
     let service = Rc::clone(shard.state().mqtt());
-    let connection = MqttConnection::new(&shard, id, (peer, descriptor), write_half);
+    let connection = MqttConnection::new(
+        &shard,
+        id,
+        (peer, framing),
+        Sender::new(descriptor, write_half),
+    );
     service.add(&connection);
     connection.watch_timeout(&shard);
     let half = read_all(&shard, &connection, half).await;
@@ -63,7 +78,9 @@ async fn read_all(
         (result, buffer) = half.read(buffer).await;
         let Ok(count @ 1..) = result else { break };
         shard.metrics().count_received(count);
-        connection.handle_bytes(shard, &buffer);
+        if !connection.handle_bytes(shard, &buffer) {
+            break;
+        }
         let is_full = buffer.capacity() == count;
         buffer.clear();
         resize(&mut buffer, is_full, count);

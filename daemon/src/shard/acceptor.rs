@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::{Process, Shard, ShardId};
 use crate::connection;
 use crate::limits::ACCEPT_PAUSE;
-use crate::mqtt_server;
+use crate::mqtt_server::{self, Framing};
 use crate::sys::socket;
 
 /// Open connections per client address; kept only where that number is limited.
@@ -33,6 +33,8 @@ pub enum Protocol {
     Kafka,
     /// MQTT.
     Mqtt,
+    /// MQTT in WebSocket frames; counted with MQTT.
+    MqttWebSocket,
 }
 
 /// The place of one connection in all counts; gives it back when dropped.
@@ -68,7 +70,11 @@ fn serve(shard: &Rc<Shard>, stream: TcpStream, ticket: ConnectionTicket) {
             drop(ticket);
         })),
         Protocol::Mqtt => drop(monoio::spawn(async move {
-            mqtt_server::serve(shard, stream, id).await;
+            mqtt_server::serve(shard, stream, id, Framing::Plain).await;
+            drop(ticket);
+        })),
+        Protocol::MqttWebSocket => drop(monoio::spawn(async move {
+            mqtt_server::serve(shard, stream, id, Framing::WebSocket).await;
             drop(ticket);
         })),
     }

@@ -478,7 +478,7 @@ impl Process {
     pub fn connections_of(&self, protocol: Protocol) -> &[AtomicU32] {
         match protocol {
             Protocol::Kafka => &self.connections,
-            Protocol::Mqtt => &self.mqtt_connections,
+            Protocol::Mqtt | Protocol::MqttWebSocket => &self.mqtt_connections,
         }
     }
 
@@ -504,7 +504,7 @@ impl Process {
     pub fn connection_limit(&self, protocol: Protocol) -> u64 {
         match protocol {
             Protocol::Kafka => self.connections_max,
-            Protocol::Mqtt => self.mqtt_connections_max,
+            Protocol::Mqtt | Protocol::MqttWebSocket => self.mqtt_connections_max,
         }
     }
 }

@@ -31,6 +31,9 @@ pub(super) fn announce(
     if let Some(mqtt) = mqtt {
         text.push_str(&format!("  MQTT    {mqtt}\n"));
     }
+    if let Some(websocket) = address(&listeners.mqtt_websocket) {
+        text.push_str(&format!("  MQTT    ws://{websocket}\n"));
+    }
     if let Some(admin) = address(&listeners.admin) {
         text.push_str(&format!("  Admin   http://{admin}/metrics\n"));
     }

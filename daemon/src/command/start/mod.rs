@@ -202,15 +202,25 @@ async fn serve(
     let accepting = control
         .ask(0, move |shard| {
             acceptor::start(shard, kafka, Protocol::Kafka)?;
-            match listeners.mqtt {
-                Some(mqtt) => acceptor::start(shard, mqtt, Protocol::Mqtt),
-                None => Ok(()),
+            let others = [
+                (listeners.mqtt, Protocol::Mqtt),
+                (listeners.mqtt_websocket, Protocol::MqttWebSocket),
+            ];
+            for (listener, protocol) in others {
+                if let Some(listener) = listener {
+                    acceptor::start(shard, listener, protocol)?;
+                }
             }
+            Ok(())
         })
         .await;
     match accepting {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(failure("kafka.listen or mqtt.listen")(error)),
+        Ok(Err(error)) => {
+            return Err(failure(
+                "kafka.listen, mqtt.listen or mqtt.websocket.listen",
+            )(error));
+        }
         Err(no_answer) => {
             return Err(NotStarted {
                 line: no_answer.to_string(),

@@ -48,6 +48,7 @@ pub(super) struct Prepared {
 /// What is listened on beside the Kafka API.
 pub(super) struct Listeners {
     pub(super) mqtt: Option<TcpListener>,
+    pub(super) mqtt_websocket: Option<TcpListener>,
     pub(super) admin: Option<TcpListener>,
 }
 
@@ -74,6 +75,7 @@ pub(super) fn prepare(flags: &Flags, signals: &StopSignals) -> Result<Prepared, 
     };
     let listeners = Listeners {
         mqtt: bind_if_on("mqtt.listen", &config.mqtt_listen)?,
+        mqtt_websocket: bind_if_on("mqtt.websocket.listen", &config.mqtt_websocket_listen)?,
         admin: bind_if_on("admin.listen", &config.admin_listen)?,
     };
     let disk_bytes = disk_bytes(&config.data_dir)?;

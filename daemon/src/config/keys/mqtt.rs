@@ -18,6 +18,17 @@ pub(super) static KEYS: &[Key] = &[
         apply: |config, text| set(&mut config.mqtt_listen, unless("off", text, host_port)),
     },
     Key {
+        name: "mqtt.websocket.listen",
+        flag: None,
+        default: "off",
+        value: "HOST:PORT|off",
+        help: "Where MQTT clients connect over WebSocket, as browsers do",
+        apply: |config, text| {
+            let parsed = unless("off", text, host_port);
+            set(&mut config.mqtt_websocket_listen, parsed)
+        },
+    },
+    Key {
         name: "mqtt.password.file",
         flag: None,
         default: "off",
