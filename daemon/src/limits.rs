@@ -162,6 +162,13 @@ pub const PARTITION_QUESTIONS_AT_ONCE: usize = 16;
 /// `max.request.partition.size.limit`. The client asks for the next page.
 pub const DESCRIBED_PARTITIONS_MAX: usize = 2000;
 
+/// Connections of admin HTTP that are open at once; later ones wait. Each may buffer 400 KiB.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+
+/// Longest time that a connection of admin HTTP is open when it waits for its peer; then it is
+/// closed. Longer than a page may take.
+pub const ADMIN_CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Time for an administrative request whose client leaves it to the broker.
 pub const ADMIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 

@@ -5,6 +5,7 @@
 //! Invariants        1. a shard that does not answer within [`SHARD_ANSWER_TIMEOUT`] counts as not
 //!                      healthy; nobody waits for it longer.
 
+mod listener;
 mod mirrors;
 mod mqtt;
 
@@ -24,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use self::listener::AdminListener;
 use crate::health;
 use crate::io::disk::FileDriver;
 use crate::limits::SHARD_ANSWER_TIMEOUT;
@@ -191,7 +193,7 @@ impl Control {
 /// What the system says about the listener.
 pub fn start(listener: TcpListener, control: Arc<Control>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = AdminListener::new(tokio::net::TcpListener::from_std(listener)?);
     let routes = Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
