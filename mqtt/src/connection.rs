@@ -106,6 +106,8 @@ pub struct Connection {
     last_heard_ms: u64,
     client_receive_maximum: u16,
     client_packet_bytes_max: u32,
+    /// Of CONNECT: whether the session outlives the connection.
+    keeps_session: bool,
     out: Vec<u8>,
     outputs: VecDeque<Output>,
 }
@@ -124,6 +126,7 @@ impl Connection {
             last_heard_ms: now_ms,
             client_receive_maximum: u16::MAX,
             client_packet_bytes_max: u32::MAX,
+            keeps_session: false,
             out: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -200,6 +203,7 @@ impl Connection {
         }
         self.client_receive_maximum = connect.receive_maximum;
         self.client_packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
+        self.keeps_session = connect.session_expiry_seconds > 0;
         self.keep_alive_ms = u64::from(self.keep_alive_of(&connect)) * 1500;
         self.state = State::Opening;
         self.outputs.push_back(Output::Open(connect));
@@ -396,6 +400,11 @@ impl Connection {
     }
 
     fn handle_disconnect(&mut self, disconnect: Disconnect) {
+        // What ends with its connection stays so [MQTT 5.0 §3.14.2.2.2].
+        let wants_session = disconnect.session_expiry_seconds.is_some_and(|one| one > 0);
+        if wants_session && !self.keeps_session {
+            return self.disconnect(ReasonCode::ProtocolError);
+        }
         self.finish(Closing {
             publishes_will: disconnect.publishes_will,
             session_expiry_seconds: disconnect.session_expiry_seconds,

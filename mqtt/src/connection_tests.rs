@@ -305,3 +305,26 @@ fn a_quality_that_is_not_served_is_refused() {
         ReasonCode::QosNotSupported
     );
 }
+
+#[test]
+fn a_session_that_ends_with_its_connection_cannot_be_kept_by_disconnect() {
+    let disconnect = |seconds| {
+        let mut disconnect = v5::Disconnect::new_normal();
+        disconnect.properties.session_expiry_interval = Some(seconds);
+        frame5(&disconnect.into())
+    };
+    let mut connect = v5::Connect::new("c".into(), 10);
+    for (kept, wanted, reason) in [
+        (0, 0, ReasonCode::Success),
+        (0, 9, ReasonCode::ProtocolError),
+        (5, 9, ReasonCode::Success),
+        (5, 0, ReasonCode::Success),
+    ] {
+        connect.properties.session_expiry_interval = Some(kept);
+        let mut connection = open(&frame5(&connect.clone().into()), Vec::new());
+        connection.handle_frame(1, &disconnect(wanted));
+        let is_refused = reason.is_error();
+        assert_eq!(reason_of_close(&mut connection), (reason, is_refused));
+        assert_eq!(connection.poll_send().last() == Some(&0x82), is_refused);
+    }
+}
