@@ -17,8 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kafka_lite::catalog::{
-    Applied, Catalog, CatalogFault, CatalogSnapshot, Command, NewTopic, Node, NodeRegistration,
-    OFFSETS_TOPIC, Planner, Topic, TopicId,
+    Applied, Catalog, CatalogFault, CatalogSnapshot, Command, NewPartitions, NewTopic, Node,
+    NodeRegistration, OFFSETS_TOPIC, Planner, Topic, TopicId,
 };
 use kafka_lite::error_code::ErrorCode;
 use kafka_lite::producer::ProducerIds;
@@ -28,7 +28,9 @@ use storage::{LogConfig, LogKey};
 use tracing::info;
 
 use crate::limits::CONTROLLER_READ_BYTES;
-use crate::partition::{AppendObserver, AppendRequest, AppendResult, LogEngine, Partition};
+use crate::partition::{
+    AppendObserver, AppendRequest, AppendResult, AppendedBatch, LogEngine, Partition,
+};
 use crate::shard::notify::Notify;
 use crate::shard::{Shard, ShardId};
 
@@ -137,6 +139,60 @@ pub(crate) fn ensure_plain_topic(
         };
         planner.create_topic(&topic, topic_id)
     })
+}
+
+/// Makes sure that a topic exists and has at least so many partitions; returns how many it has. A
+/// new one takes batches of up to `message_bytes`.
+pub(crate) async fn ensure_partitions(
+    shard: &Rc<Shard>,
+    name: String,
+    partitions: i32,
+    message_bytes: usize,
+) -> Result<i32, ErrorCode> {
+    let topic_id = *uuid::Uuid::new_v4().as_bytes();
+    let wanted = name.clone();
+    let planned = change(shard, move |catalog, context| {
+        let layers = catalog
+            .view()
+            .layers(context.node_id, &context.static_configs);
+        let mut planner = Planner::new(catalog, layers).with_partitions_max(context.partitions_max);
+        let present = catalog
+            .view()
+            .topic(&wanted)
+            .map(|topic| topic.partitions.len());
+        let planned = match present {
+            Some(count) if i32::try_from(count).is_ok_and(|count| count >= partitions) => None,
+            Some(_) => {
+                let more = NewPartitions {
+                    name: &wanted,
+                    partitions_count: partitions,
+                    assignments: None,
+                };
+                planner.create_partitions(&[more]).pop()
+            }
+            None => {
+                let bytes = message_bytes.to_string();
+                let topic = NewTopic {
+                    name: &wanted,
+                    partitions_count: partitions,
+                    replication_factor: -1,
+                    assignments: &[],
+                    configs: &[("max.message.bytes", Some(&bytes))],
+                };
+                Some(planner.create_topic(&topic, topic_id))
+            }
+        };
+        match planned {
+            None => (Vec::new(), Ok(())),
+            Some(Ok(command)) => (vec![command], Ok(())),
+            Some(Err(fault)) => (Vec::new(), Err(fault.error_code)),
+        }
+    });
+    planned.await??;
+    let catalog = shard.catalog();
+    let topic = catalog.topic(&name);
+    let count = topic.map_or(0, |topic| topic.partitions.len());
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 fn ensure_topic<P>(
@@ -427,10 +483,15 @@ pub(crate) struct Committed {
 impl Committed {
     /// Waits until it is committed or refused.
     pub(crate) async fn wait(&self) -> Result<(), ErrorCode> {
+        self.wait_placed().await.map(drop)
+    }
+
+    /// As [`Committed::wait`]; says where it stands.
+    pub(crate) async fn wait_placed(&self) -> Result<AppendedBatch, ErrorCode> {
         loop {
             let result = self.result.borrow_mut().take();
             match result {
-                Some(Ok(_)) => return Ok(()),
+                Some(Ok(appended)) => return Ok(appended),
                 Some(Err(fault)) => return Err(fault.error),
                 None => self.told.wait().await,
             }

@@ -1,7 +1,8 @@
 //! The mirror: store and forward to a central Kafka cluster, exactly once, over bad links.
 //!
 //! What it is        a state machine over `kafka-lite`: sockets, files and clocks are inputs and
-//!                   outputs. One [`Mirror`] forwards the partitions of one shard to one centre.
+//!                   outputs. One [`Mirror`] forwards the partitions of one shard to one centre;
+//!                   one [`Downlink`] brings topics of the centre to the partitions of one shard.
 //! What it is not    it does no I/O, keeps no threads and asks for no time.
 //! Invariants        1. a batch leaves only after its intent is durable. 2. what stands behind an
 //!                   intent never changes: a resend has the same sequences and records. 3. a lane's
@@ -13,6 +14,7 @@
 
 mod backoff;
 pub mod batching;
+pub mod downlink;
 mod lane;
 pub mod limits;
 mod link;
@@ -29,12 +31,14 @@ mod tail;
 pub mod time;
 
 pub use batching::{Batching, BuildFault, Built, Timestamps};
+pub use downlink::{Downlink, DownlinkOptions, DownlinkOutput, DownlinkStatus, DownlinkTopics};
 pub use mirror::{Mirror, SourceStart};
 pub use options::{Login, Options, PartitionMapping, TargetName};
 pub use origin::{Origin, Site};
 pub use output::{Address, ConnectionId, Output, SourceKey, WriteId};
 pub use progress::{
-    Intent, LaneKey, Producer, Progress, ProgressError, ProgressTable, StateKey, Target,
+    Cursor, Identity, Intent, LaneKey, Producer, Progress, ProgressError, ProgressTable, StateKey,
+    Target,
 };
 pub use schedule::Usage;
 pub use status::{Counters, LaneStatus, LinkState, MirrorStatus};

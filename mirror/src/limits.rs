@@ -38,6 +38,22 @@ pub const RESPONSE_BYTES_MAX: usize = 8 << 20;
 /// Bytes of records that one fetch of the tail check asks for.
 pub const TAIL_FETCH_BYTES: i32 = 256 << 10;
 
+/// Bytes of records that one fetch of the downlink asks for, and of one partition in it. The first
+/// batch comes whole.
+pub const DOWNLINK_FETCH_BYTES: i32 = 1 << 20;
+
+/// Local batches of a downlink that are not durable yet. At the bound: other partitions wait with
+/// what was fetched for them.
+pub const DOWNLINK_APPENDS_MAX: usize = 2;
+
+/// Default of the time after which the downlink looks for topics and partitions again; Kafka's own
+/// `metadata.max.age.ms`.
+pub const METADATA_AGE_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Default of the time that the centre may hold back a fetch of the downlink while it has nothing.
+/// Long, because on an idle link each answer and the next question cost some 300 bytes.
+pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+
 /// Time for a connection to open and to answer the first question.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_lite::api::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_lite::api::{ApiKey, RequestMessage, ResponseMessage, decode_body, encode_request};
 use kafka_lite::error_code::ErrorCode;
@@ -23,7 +24,7 @@ use crate::limits::{
     ANSWER_TIMEOUT, CONNECT_TIMEOUT, RECONNECT_PAUSE, REQUESTS_PER_CONNECTION_MAX,
 };
 use crate::options::Login;
-use crate::output::{Address, ConnectionId, Output};
+use crate::output::{Address, ConnectionId, Output, SourceKey};
 use crate::progress::LaneKey;
 use crate::random::Random;
 use crate::time::Now;
@@ -32,7 +33,7 @@ mod authentication;
 pub(crate) mod metadata;
 
 use authentication::{Logins, Session};
-use metadata::Metadata;
+use metadata::{Metadata, Selection};
 
 /// The name that we give ourselves.
 const CLIENT_ID: &str = "sluice-mirror";
@@ -54,6 +55,16 @@ pub(crate) enum Purpose {
     Describe(LaneKey),
     ListOffsets(LaneKey),
     TailFetch(LaneKey),
+    Downlink(Question),
+}
+
+/// What the downlink asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Where a partition begins or ends.
+    Offset(SourceKey),
+    /// Records of these.
+    Records(Vec<SourceKey>),
 }
 
 /// A request that is not answered.
@@ -70,7 +81,7 @@ struct Pending {
 pub(crate) struct Answer {
     pub(crate) purpose: Purpose,
     pub(crate) version: i16,
-    frame: Vec<u8>,
+    pub(crate) frame: Bytes,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,8 @@ pub(crate) struct Link {
     dials: BTreeMap<Address, Dial>,
     next_connection: u64,
     logins: Option<Logins>,
+    /// Time that a broker may take beyond [`ANSWER_TIMEOUT`]: it was asked to wait for records.
+    patience: Duration,
     pub(crate) metadata: Metadata,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) sent_bytes: u64,
@@ -127,12 +140,27 @@ impl Link {
             dials: BTreeMap::new(),
             next_connection: 0,
             logins: login.map(Logins::new),
-            metadata: Metadata::new(creates_topics),
+            patience: Duration::ZERO,
+            metadata: Metadata::new(creates_topics, None),
             outputs: VecDeque::new(),
             sent_bytes: 0,
             received_bytes: 0,
             connects: 0,
             last_fault: None,
+        }
+    }
+
+    /// A link that looks for topics and waits for records for as long as `patience`.
+    pub(crate) fn for_downlink(
+        bootstrap: Vec<Address>,
+        login: Option<Login>,
+        selection: Selection,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            patience,
+            metadata: Metadata::new(false, Some(selection)),
+            ..Self::new(bootstrap, false, login)
         }
     }
 
@@ -211,7 +239,8 @@ impl Link {
             .pop_front()
             .ok_or("an answer to nothing")?;
         let has_more = !connection.pending.is_empty();
-        connection.deadline = has_more.then(|| now.monotonic + ANSWER_TIMEOUT);
+        let limit = ANSWER_TIMEOUT + self.patience;
+        connection.deadline = has_more.then(|| now.monotonic + limit);
         let size = u64::try_from(frame.len()).unwrap_or(0);
         self.received_bytes = self.received_bytes.saturating_add(size.saturating_add(4));
         let (correlation_id, _) =
@@ -226,7 +255,7 @@ impl Link {
         let answer = Answer {
             purpose: pending.purpose,
             version: pending.version,
-            frame,
+            frame: frame.into(),
         };
         match answer.purpose {
             Purpose::Versions(asked) => self.handle_versions(now, id, asked, &answer)?,
@@ -244,7 +273,8 @@ impl Link {
             | Purpose::Produce(_)
             | Purpose::Describe(_)
             | Purpose::ListOffsets(_)
-            | Purpose::TailFetch(_) => return Ok(Some(answer)),
+            | Purpose::TailFetch(_)
+            | Purpose::Downlink(_) => return Ok(Some(answer)),
         }
         Ok(None)
     }
@@ -449,7 +479,7 @@ impl Link {
             }
         };
         connection.next_correlation_id = correlation_id.wrapping_add(1);
-        connection.deadline = Some(now.monotonic + ANSWER_TIMEOUT);
+        connection.deadline = Some(now.monotonic + ANSWER_TIMEOUT + self.patience);
         connection.pending.push_back(Pending {
             correlation_id,
             api: Q::API.key,

@@ -231,6 +231,21 @@ impl Mirror {
         self.drive(now);
     }
 
+    /// Bytes went over the connections of the downlink: they count for the month and the rate.
+    pub fn handle_downlink(&mut self, now: &Now, sent: u64, received: u64) {
+        self.schedule.spend(now, sent.saturating_add(received));
+        self.handle_overhead(now, sent, received);
+    }
+
+    /// Until when the link may not be used, if it may not: rate, month and windows.
+    #[must_use]
+    pub fn closed_until(&self, now: &Now) -> Option<Duration> {
+        match self.schedule.gate(now) {
+            Gate::Open => None,
+            Gate::ClosedUntil(until) => Some(until),
+        }
+    }
+
     /// A frame came, without its length prefix.
     pub fn handle_frame(&mut self, now: &Now, connection: ConnectionId, frame: Vec<u8>) {
         let answer = self
@@ -457,7 +472,8 @@ impl Mirror {
                 | Purpose::Handshake
                 | Purpose::Token
                 | Purpose::Metadata
-                | Purpose::CreateTopics => {}
+                | Purpose::CreateTopics
+                | Purpose::Downlink(_) => {}
             }
         }
         self.due.extend(self.lanes.keys().copied());

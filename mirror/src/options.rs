@@ -139,15 +139,36 @@ impl TargetName {
     /// `_`.
     #[must_use]
     pub fn of(&self, site: &str, topic: &str) -> String {
+        self.pattern
+            .replace("{site}", &Self::legal(site))
+            .replace("{topic}", topic)
+    }
+
+    /// The source topic behind a target topic; `None` if this pattern gives no such name. Only
+    /// where [`TargetName::is_reversible`].
+    #[must_use]
+    pub fn source_of<'a>(&self, site: &str, target: &'a str) -> Option<&'a str> {
+        let pattern = self.pattern.replace("{site}", &Self::legal(site));
+        let (before, after) = pattern.split_once("{topic}")?;
+        let topic = target.strip_prefix(before)?.strip_suffix(after)?;
+        (!topic.is_empty()).then_some(topic)
+    }
+
+    /// Whether a target topic tells its source topic.
+    #[must_use]
+    pub fn is_reversible(&self) -> bool {
+        self.pattern.matches("{topic}").count() == 1
+    }
+
+    /// A site as it stands in names of topics.
+    #[must_use]
+    pub fn legal(site: &str) -> String {
         let legal = |character: char| {
             let is_legal =
                 character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-');
             if is_legal { character } else { '_' }
         };
-        let site: String = site.chars().map(legal).collect();
-        self.pattern
-            .replace("{site}", &site)
-            .replace("{topic}", topic)
+        site.chars().map(legal).collect()
     }
 }
 

@@ -17,7 +17,10 @@ use thiserror::Error;
 use crate::limits::{IN_FLIGHT_MAX, TOPIC_BYTES_MAX};
 use crate::output::SourceKey;
 
+mod cursor;
 mod usage;
+
+pub use cursor::{Cursor, Identity};
 
 /// Version of keys and values.
 const VERSION: u8 = 1;
@@ -26,6 +29,7 @@ const VERSION: u8 = 1;
 const KIND_LANE: u8 = 0;
 const KIND_CONTROL: u8 = 1;
 const KIND_USAGE: u8 = 2;
+const KIND_DOWNLINK: u8 = 3;
 
 /// Identity of a lane within its mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +49,8 @@ pub enum StateKey {
     Control(String),
     /// Bytes that a shard has sent for this mirror in a month.
     Usage(String, u16),
+    /// Cursor of the downlink of this mirror in a partition of this topic of the centre.
+    Downlink(String, String, i32),
 }
 
 /// Where a lane writes to.
@@ -329,6 +335,12 @@ impl StateKey {
                 out.text(mirror);
                 out.number(&shard.to_be_bytes());
             }
+            Self::Downlink(mirror, topic, partition) => {
+                out.number(&[KIND_DOWNLINK]);
+                out.text(mirror);
+                out.text(topic);
+                out.number(&partition.to_be_bytes());
+            }
         }
         out.0
     }
@@ -355,6 +367,10 @@ impl StateKey {
             ),
             KIND_CONTROL => Self::Control(mirror),
             KIND_USAGE => Self::Usage(mirror, u16::from_be_bytes(reader.take("shard")?)),
+            KIND_DOWNLINK => {
+                let topic = reader.text("topic")?;
+                Self::Downlink(mirror, topic, i32::from_be_bytes(reader.take("partition")?))
+            }
             _ => return Err(ProgressError::Damaged { field: "kind" }),
         };
         reader.end()?;
@@ -377,14 +393,18 @@ impl ProgressTable {
         }
     }
 
-    /// Whether a writer may replace the value of a key: not when a later leader of the source
+    /// Whether a writer may replace the value of a key: not when a later leader of the gateway's
     /// partition has written.
     #[must_use]
     pub fn may_write(&self, key: &[u8], value: &[u8]) -> bool {
-        let is_lane = key.get(1) == Some(&KIND_LANE);
-        let epoch = |value: &[u8]| Progress::decode(value).map(|progress| progress.leader_epoch);
+        let kind = key.get(1).copied();
+        let epoch = |value: &[u8]| match kind {
+            Some(KIND_DOWNLINK) => Cursor::decode(value).map(|cursor| cursor.leader_epoch),
+            _ => Progress::decode(value).map(|progress| progress.leader_epoch),
+        };
+        let has_leader = matches!(kind, Some(KIND_LANE | KIND_DOWNLINK));
         match self.values.get(key) {
-            Some(present) if is_lane => match (epoch(present), epoch(value)) {
+            Some(present) if has_leader => match (epoch(present), epoch(value)) {
                 (Ok(present), Ok(new)) => new >= present,
                 (Err(_), _) | (_, Err(_)) => false,
             },

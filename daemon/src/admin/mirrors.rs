@@ -10,7 +10,8 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use mirror::{LaneStatus, MirrorStatus};
+use mirror::downlink::{DownlinkStatus, InletStatus};
+use mirror::{LaneStatus, LinkState, MirrorStatus};
 use serde_json::{Value, json};
 
 use super::{Control, NoAnswer};
@@ -83,20 +84,36 @@ async fn set_paused(
 
 async fn collect(control: &Control) -> Result<Vec<Value>, NoAnswer> {
     let mut by_name: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    let mut downlinks: BTreeMap<String, Vec<DownlinkStatus>> = BTreeMap::new();
     for shard in control.shards() {
         let parts = control
             .ask(shard, |shard| {
-                (shard.state().mirrors().status(), shard.wall_clock_ms())
+                let mirrors = shard.state().mirrors();
+                (
+                    mirrors.status(),
+                    mirrors.downlink_status(),
+                    shard.wall_clock_ms(),
+                )
             })
             .await?;
-        let (statuses, now_ms) = parts;
+        let (statuses, of_downlinks, now_ms) = parts;
+        for status in of_downlinks {
+            let parts = downlinks.entry(status.name.clone()).or_default();
+            parts.push(status);
+        }
         for (status, kept_bytes) in statuses {
             let parts = by_name.entry(status.name.clone()).or_default();
             parts.push((status, kept_bytes, now_ms));
         }
     }
-    let all = by_name.iter();
-    Ok(all.map(|(name, parts)| mirror_json(name, parts)).collect())
+    let all = by_name.iter().map(|(name, parts)| {
+        let mut mirror = mirror_json(name, parts);
+        if let (Some(parts), Some(fields)) = (downlinks.get(name), mirror.as_object_mut()) {
+            fields.insert("downlink".to_owned(), downlink_json(parts));
+        }
+        mirror
+    });
+    Ok(all.collect())
 }
 
 fn mirror_json(name: &str, parts: &[Part]) -> Value {
@@ -104,13 +121,7 @@ fn mirror_json(name: &str, parts: &[Part]) -> Value {
         |of: fn(&MirrorStatus) -> u64| -> u64 { parts.iter().map(|(status, ..)| of(status)).sum() };
     let lanes = parts.iter().flat_map(|(status, ..)| &status.lanes);
     let of_lanes = |of: fn(&LaneStatus) -> u64| -> u64 { lanes.clone().map(of).sum() };
-    // The shard with the worst link speaks for all.
-    let order = ["down", "connecting", "waiting", "paused", "up", "idle"];
-    let rank = |link: &str| order.iter().position(|one| *one == link);
-    let link = parts
-        .iter()
-        .map(|(status, ..)| status.link.name())
-        .min_by_key(|link| rank(link));
+    let link = worst(parts.iter().map(|(status, ..)| status.link));
     let age = parts
         .iter()
         .map(|(status, _, now_ms)| lag_seconds(status, *now_ms))
@@ -145,6 +156,52 @@ fn mirror_json(name: &str, parts: &[Part]) -> Value {
         "possible_duplicate_batches": of_lanes(|lane| lane.possible_duplicates),
         "kept_bytes": kept,
         "lanes": lanes.clone().map(lane_json).collect::<Vec<_>>(),
+    })
+}
+
+/// The shard with the worst link speaks for all.
+fn worst(links: impl Iterator<Item = LinkState>) -> Option<&'static str> {
+    let order = ["down", "connecting", "waiting", "paused", "up", "idle"];
+    let rank = |link: &str| order.iter().position(|one| *one == link);
+    links.map(LinkState::name).min_by_key(|link| rank(link))
+}
+
+fn downlink_json(parts: &[DownlinkStatus]) -> Value {
+    let sum = |of: fn(&DownlinkStatus) -> u64| -> u64 { parts.iter().map(of).sum() };
+    let lanes = parts.iter().flat_map(|status| &status.lanes);
+    let of_lanes = |of: fn(&InletStatus) -> u64| -> u64 { lanes.clone().map(of).sum() };
+    let last_ms = lanes.clone().filter_map(|lane| lane.last_success_ms).max();
+    json!({
+        "link": worst(parts.iter().map(|status| status.link)),
+        "link_fault": parts.iter().find_map(|status| status.link_fault.clone()),
+        "lag_records": of_lanes(InletStatus::lag_records),
+        "last_success_time_seconds": last_ms.unwrap_or(0).div_euclid(1000),
+        "records": sum(|status| status.counters.records),
+        "loops": sum(|status| status.counters.loops),
+        "aborted_records": sum(|status| status.counters.aborted_records),
+        "retries": sum(|status| status.counters.retries),
+        "missing_records": of_lanes(|lane| lane.missing_records),
+        "gaps": of_lanes(|lane| lane.gaps),
+        "dead_letters": of_lanes(|lane| lane.dead_letters),
+        "recreations": of_lanes(|lane| lane.recreations),
+        "lanes": lanes.clone().map(inlet_json).collect::<Vec<_>>(),
+    })
+}
+
+fn inlet_json(lane: &InletStatus) -> Value {
+    json!({
+        "topic": lane.topic,
+        "partition": lane.key.partition,
+        "local_topic": lane.local_topic,
+        "next_offset": lane.next_offset,
+        "centre_end": lane.centre_end,
+        "lag_records": lane.lag_records(),
+        "records": lane.records,
+        "missing_records": lane.missing_records,
+        "gaps": lane.gaps,
+        "dead_letters": lane.dead_letters,
+        "recreations": lane.recreations,
+        "fault": lane.fault,
     })
 }
 

@@ -74,32 +74,12 @@ impl TableArguments {
     }
 
     fn status(&self) -> Result<(), CommandError> {
-        let mut mirrors = Table::new(&[
-            "NAME",
-            "LINK",
-            "LINK-FAULT",
-            "LAG-RECORDS",
-            "LAG-SECONDS",
-            "RECORDS",
-            "SENT-BYTES",
-            "MONTH-BYTES",
-            "RETRIES",
-            "GAPS",
-            "DEAD-LETTERS",
-            "POSSIBLE-DUPLICATES",
-        ]);
-        let mut partitions = Table::new(&[
-            "MIRROR",
-            "TOPIC",
-            "PARTITION",
-            "TARGET",
-            "TARGET-PARTITION",
-            "CURSOR",
-            "HIGH-WATERMARK",
-            "LAG-RECORDS",
-            "FAULT",
-        ]);
+        let mut mirrors = Table::new(MIRROR_HEADINGS);
+        let mut partitions = Table::new(PARTITION_HEADINGS);
+        let mut downlinks = Table::new(DOWNLINK_HEADINGS);
+        let mut downlink_partitions = Table::new(DOWNLINK_PARTITION_HEADINGS);
         for mirror in self.mirrors()? {
+            add_downlink(&mirror, &mut downlinks, &mut downlink_partitions);
             mirrors.push(cells(
                 &mirror,
                 &[
@@ -140,10 +120,104 @@ impl TableArguments {
                 partitions.push(row);
             }
         }
-        let report = Report::default()
+        let mut report = Report::default()
             .table("MIRRORS", mirrors)
             .table("PARTITIONS", partitions);
+        if !downlinks.is_empty() {
+            report = report
+                .table("DOWNLINKS", downlinks)
+                .table("DOWNLINK-PARTITIONS", downlink_partitions);
+        }
         Ok(Output::new(self.output).report(&report)?)
+    }
+}
+
+const MIRROR_HEADINGS: &[&str] = &[
+    "NAME",
+    "LINK",
+    "LINK-FAULT",
+    "LAG-RECORDS",
+    "LAG-SECONDS",
+    "RECORDS",
+    "SENT-BYTES",
+    "MONTH-BYTES",
+    "RETRIES",
+    "GAPS",
+    "DEAD-LETTERS",
+    "POSSIBLE-DUPLICATES",
+];
+
+const PARTITION_HEADINGS: &[&str] = &[
+    "MIRROR",
+    "TOPIC",
+    "PARTITION",
+    "TARGET",
+    "TARGET-PARTITION",
+    "CURSOR",
+    "HIGH-WATERMARK",
+    "LAG-RECORDS",
+    "FAULT",
+];
+
+const DOWNLINK_HEADINGS: &[&str] = &[
+    "NAME",
+    "LINK",
+    "LINK-FAULT",
+    "LAG-RECORDS",
+    "RECORDS",
+    "RETRIES",
+    "GAPS",
+    "DEAD-LETTERS",
+    "RECREATIONS",
+];
+
+const DOWNLINK_PARTITION_HEADINGS: &[&str] = &[
+    "MIRROR",
+    "TOPIC",
+    "PARTITION",
+    "LOCAL-TOPIC",
+    "NEXT-OFFSET",
+    "CENTRE-END",
+    "LAG-RECORDS",
+    "FAULT",
+];
+
+/// The rows of what a mirror brings, if it brings anything.
+fn add_downlink(mirror: &Value, downlinks: &mut Table, partitions: &mut Table) {
+    let Some(downlink) = mirror.get("downlink") else {
+        return;
+    };
+    let mut row = cells(mirror, &["name"]);
+    row.append(&mut cells(
+        downlink,
+        &[
+            "link",
+            "link_fault",
+            "lag_records",
+            "records",
+            "retries",
+            "gaps",
+            "dead_letters",
+            "recreations",
+        ],
+    ));
+    downlinks.push(row);
+    let lanes = downlink.get("lanes").and_then(Value::as_array);
+    for lane in lanes.into_iter().flatten() {
+        let mut row = cells(mirror, &["name"]);
+        row.append(&mut cells(
+            lane,
+            &[
+                "topic",
+                "partition",
+                "local_topic",
+                "next_offset",
+                "centre_end",
+                "lag_records",
+                "fault",
+            ],
+        ));
+        partitions.push(row);
     }
 }
 

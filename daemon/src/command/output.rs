@@ -46,6 +46,11 @@ impl Table {
     }
 
     /// Adds a row: as many cells as columns.
+    /// Whether it has no rows.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub(super) fn push(&mut self, row: Vec<Value>) {
         debug_assert_eq!(row.len(), self.columns.len(), "cells and columns");
         self.rows.push(row);

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::check_together;
+use super::downlink::settle_directions;
 use super::environment::key_of;
 use super::keys::{self, Key, find, most_similar};
 use super::mirror::{MirrorConfig, most_similar_key};
@@ -246,6 +247,7 @@ impl Values {
             ConfigError(format!("{} in {place}: {}", fault.key, fault.reason))
         })?;
         config.mirrors = self.mirrors;
+        settle_directions(&mut config.mirrors).map_err(ConfigError)?;
         Ok(config)
     }
 }

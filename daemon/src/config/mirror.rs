@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use kafka_lite::record_batch::Compression;
 use kafka_lite::sasl::Mechanism;
+use mirror::downlink::{DownlinkTopics, matches};
 use mirror::{Address, PartitionMapping, TargetName};
 
+use super::downlink::DownlinkConfig;
 use super::keys::{most_similar_name, size};
 
 /// Every key of a mirror.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 27] = [
     "name",
     "bootstrap",
     "topics",
@@ -37,6 +39,11 @@ const KEYS: [&str; 22] = [
     "ssl.certificate.location",
     "ssl.key.location",
     "ssl.server.name",
+    "downlink.topics",
+    "downlink.target",
+    "downlink.start",
+    "downlink.metadata.max.age.ms",
+    "downlink.fetch.max.wait.ms",
 ];
 
 /// The key of a mirror that is most like `name`, if any is at all.
@@ -91,6 +98,10 @@ pub struct MirrorConfig {
     pub windows: Vec<(u16, u16)>,
     /// `when.full`: whether unmirrored records may go for lack of room.
     pub drops_oldest: bool,
+    /// `downlink.*`
+    pub downlink: DownlinkConfig,
+    /// What any mirror brings from its centre: it is not forwarded.
+    pub brought: Vec<DownlinkTopics>,
 }
 
 /// How connections to the centre are secured, by Kafka's names.
@@ -166,6 +177,8 @@ impl Default for MirrorConfig {
             month_bytes_max: None,
             windows: Vec::new(),
             drops_oldest: true,
+            downlink: DownlinkConfig::default(),
+            brought: Vec::new(),
         }
     }
 }
@@ -182,6 +195,10 @@ impl MirrorConfig {
                 return Err(Some(reason.to_owned()));
             }
             _ if !KEYS.contains(&key) => return Err(None),
+            _ if key.starts_with("downlink.") => {
+                let key = key.trim_start_matches("downlink.");
+                return self.downlink.apply(key, values);
+            }
             "bootstrap" => self.bootstrap = each(values, address)?,
             "topics" => self.topics = values.to_vec(),
             "windows" => self.windows = each(values, window)?,
@@ -297,6 +314,7 @@ impl MirrorConfig {
             ));
         }
         self.check_security()
+            .and_then(|()| self.downlink.check())
             .map_err(|reason| format!("mirror.{reason} of mirror {}", self.name))
     }
 
@@ -334,36 +352,28 @@ impl MirrorConfig {
         }
     }
 
+    /// `site`, or the name of the machine.
+    pub fn site_name(&self) -> String {
+        let machine = || {
+            let machine = rustix::system::uname();
+            machine.nodename().to_string_lossy().into_owned()
+        };
+        self.site.clone().unwrap_or_else(machine)
+    }
+
     /// Whether a topic is forwarded, and its place in `topics`: the lower, the more urgent.
     pub fn priority_of(&self, topic: &str) -> Option<u8> {
-        let place = self
-            .topics
+        if self
+            .brought
             .iter()
-            .position(|pattern| matches(pattern.as_bytes(), topic.as_bytes()))?;
+            .any(|brought| brought.centre_of(topic).is_some())
+        {
+            return None;
+        }
+        let mut patterns = self.topics.iter();
+        let place = patterns.position(|pattern| matches(pattern, topic))?;
         Some(u8::try_from(place).unwrap_or(u8::MAX))
     }
-}
-
-/// Whether a name fits a pattern in which `*` stands for any characters.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(pattern);
-    let mut parts = text.split('*');
-    let name = String::from_utf8_lossy(name);
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else {
-            return false;
-        };
-        rest = after;
-    }
-    rest.ends_with(last)
 }
 
 fn each<T>(
@@ -373,7 +383,7 @@ fn each<T>(
     values.iter().map(|value| parse(value)).collect()
 }
 
-fn expected(what: &str, got: &str) -> Option<String> {
+pub(super) fn expected(what: &str, got: &str) -> Option<String> {
     Some(format!("{what} is expected, not `{got}`"))
 }
 
@@ -411,27 +421,7 @@ fn window(value: &str) -> Result<(u16, u16), Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS, MirrorConfig, matches};
-
-    #[test]
-    fn patterns_match_whole_names() {
-        for (pattern, name, fits) in [
-            ("*", "a", true),
-            ("a*", "ab", true),
-            ("a*", "ba", false),
-            ("a", "ab", false),
-            ("*.t", "x.t", true),
-            ("a*b*c", "a1b2c", true),
-            ("a*b*c", "acb", false),
-            ("ab*ba", "aba", false),
-        ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), name.as_bytes()),
-                fits,
-                "{pattern} {name}"
-            );
-        }
-    }
+    use super::{KEYS, MirrorConfig};
 
     #[test]
     fn the_order_of_the_patterns_is_the_priority() {

@@ -7,6 +7,7 @@
 //! Reading order     [`keys`], then [`load`] and [`environment`], then [`check`] and [`memory`].
 
 pub mod check;
+pub mod downlink;
 pub mod environment;
 pub mod keys;
 pub mod load;

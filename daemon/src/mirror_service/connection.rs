@@ -13,16 +13,19 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_lite::frame::{FrameSplitter, FrameStatus, LENGTH_PREFIX_BYTES};
 use kafka_lite::primitive::EncodedFrame;
 use mirror::{Address, ConnectionId};
 use monoio::net::TcpStream;
+use rustls::ClientConfig;
 
-use super::runner::Runner;
 use super::stream::{self, Reader, Tls, Writer};
+use crate::config::mirror::MirrorConfig;
 use crate::limits::{MIRROR_DIAL_TIMEOUT, MIRROR_SEGMENT_TIMEOUT, MIRROR_SMALL_RESPONSE_BYTES};
+use crate::shard::Shard;
 use crate::shard::memory_budget::{MemoryBudget, Reservation};
 use crate::shard::notify::Notify;
 use crate::sys::socket;
@@ -30,7 +33,32 @@ use crate::sys::socket;
 /// How an alert of TLS begins: what a listener with TLS says to who speaks without.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// The end that the runner keeps.
+/// Who has connections, and hears of them.
+pub(super) trait Host: 'static {
+    /// The shard that it runs on.
+    fn shard(&self) -> &Rc<Shard>;
+    /// What the operator wants.
+    fn config(&self) -> &MirrorConfig;
+    /// How connections are encrypted, if they are.
+    fn tls(&self) -> Option<Arc<ClientConfig>>;
+    /// The connection is open.
+    fn handle_connected(self: &Rc<Self>, id: ConnectionId);
+    /// It could not be opened, or is gone.
+    fn handle_closed(self: &Rc<Self>, id: ConnectionId, reason: &str);
+    /// A frame came, with the memory that was set aside for it.
+    fn handle_frame(
+        self: &Rc<Self>,
+        id: ConnectionId,
+        frame: Vec<u8>,
+        reserved: Option<Reservation>,
+    );
+    /// Bytes went over the link beyond those of frames.
+    fn handle_overhead(self: &Rc<Self>, sent: u64, received: u64);
+    /// Nothing will be heard of the connection any more.
+    fn forget(&self, id: ConnectionId);
+}
+
+/// The end that the host keeps.
 #[derive(Default)]
 pub(super) struct Link {
     frames: RefCell<VecDeque<Bytes>>,
@@ -59,29 +87,29 @@ impl Link {
 }
 
 /// Opens a connection and serves it until it ends.
-pub(super) async fn run(runner: Rc<Runner>, link: Rc<Link>, id: ConnectionId, address: Address) {
-    let reason = match dial(&runner, &address).await {
+pub(super) async fn run<H: Host>(host: Rc<H>, link: Rc<Link>, id: ConnectionId, address: Address) {
+    let reason = match dial(&*host, &address).await {
         Err(error) => error.to_string(),
         Ok(_) if link.is_closed.get() => return,
-        Ok(stream) => match secure(&runner, &link, &address, stream).await {
+        Ok(stream) => match secure(&*host, &link, &address, stream).await {
             Err(error) => error.to_string(),
-            Ok((stream, tls)) => serve(&runner, &link, id, stream, tls).await,
+            Ok((stream, tls)) => serve(&host, &link, id, stream, tls).await,
         },
     };
     if !link.is_closed.replace(true) {
-        runner.input(|mirror, now| mirror.handle_closed(now, id, &reason));
+        host.handle_closed(id, &reason);
     }
-    runner.forget(id);
+    host.forget(id);
 }
 
-async fn dial(runner: &Runner, address: &Address) -> io::Result<TcpStream> {
-    let (host, port) = (address.host.clone(), address.port);
+async fn dial<H: Host>(host: &H, address: &Address) -> io::Result<TcpStream> {
+    let (name, port) = (address.host.clone(), address.port);
     // The system's resolver blocks.
-    let resolved = runner
+    let resolved = host
         .shard()
         .helper()
         .run(move || -> io::Result<Vec<SocketAddr>> {
-            Ok((host.as_str(), port).to_socket_addrs()?.collect())
+            Ok((name.as_str(), port).to_socket_addrs()?.collect())
         })
         .await?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -101,17 +129,17 @@ async fn dial(runner: &Runner, address: &Address) -> io::Result<TcpStream> {
 }
 
 /// Shakes hands where the mirror has TLS.
-async fn secure(
-    runner: &Runner,
+async fn secure<H: Host>(
+    host: &H,
     link: &Link,
     address: &Address,
     mut stream: TcpStream,
 ) -> io::Result<(TcpStream, Option<Rc<Tls>>)> {
-    let Some(config) = runner.tls() else {
+    let Some(config) = host.tls() else {
         return Ok((stream, None));
     };
     link.descriptor.set(Some(stream.as_raw_fd()));
-    let name = runner.config().ssl_server_name.as_deref();
+    let name = host.config().ssl_server_name.as_deref();
     let name = name.unwrap_or(&address.host);
     let added = Rc::clone(&link.added);
     let shaken = stream::shake_hands(&mut stream, config, name, added).await;
@@ -120,8 +148,8 @@ async fn secure(
 }
 
 /// Reads frames until the end; returns why it ended.
-async fn serve(
-    runner: &Rc<Runner>,
+async fn serve<H: Host>(
+    host: &Rc<H>,
     link: &Rc<Link>,
     id: ConnectionId,
     stream: TcpStream,
@@ -135,20 +163,19 @@ async fn serve(
     let count_overhead = || {
         if let Some(tls) = &tls {
             let (sent, received) = tls.take_overhead();
-            runner.input(|mirror, now| mirror.handle_overhead(now, sent, received));
+            host.handle_overhead(sent, received);
         }
     };
     count_overhead();
     let writing = monoio::spawn(write(Rc::clone(link), writer));
-    runner.input(|mirror, now| mirror.handle_connected(now, id));
+    host.handle_connected(id);
     let splitter = FrameSplitter::for_responses(mirror::limits::RESPONSE_BYTES_MAX);
-    let budget = &runner.shard().budgets().mirror_responses;
+    let budget = &host.shard().budgets().mirror_responses;
     let reason = loop {
         match read_frame(&mut reader, &splitter, budget).await {
             Ok((frame, reserved)) if !link.is_closed.get() => {
                 count_overhead();
-                runner.input(|mirror, now| mirror.handle_frame(now, id, frame));
-                drop(reserved);
+                host.handle_frame(id, frame, reserved);
             }
             Ok(_) => break "closed".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use mirror::downlink::{DownlinkStatus, InletStatus};
 use mirror::{LaneStatus, MirrorStatus};
 
 use super::MirrorService;
@@ -16,6 +17,9 @@ pub(super) fn register(shard: &Rc<Shard>, service: &Rc<MirrorService>) {
         let now_ms = clock.upgrade().map_or(0, |shard| shard.wall_clock_ms());
         for (status, kept_bytes) in service.status() {
             collect(collector, &status, kept_bytes, now_ms);
+        }
+        for status in service.downlink_status() {
+            collect_downlink(collector, &status);
         }
     });
 }
@@ -53,6 +57,42 @@ fn collect(collector: &mut Collector, status: &MirrorStatus, kept_bytes: usize, 
         ("state", status.link.name()),
     ];
     collector.number(&STATE, &state, 1);
+}
+
+fn collect_downlink(collector: &mut Collector, status: &DownlinkStatus) {
+    let name = [("mirror", status.name.as_str())];
+    let counters = &status.counters;
+    let lanes = || status.lanes.iter();
+    let last_ms = lanes().filter_map(|lane| lane.last_success_ms).max();
+    let last = u64::try_from(last_ms.unwrap_or(0)).unwrap_or(0);
+    for (family, value) in [
+        (&DOWN_RECORDS, counters.records),
+        (&DOWN_LOOPS, counters.loops),
+        (&DOWN_ABORTED, counters.aborted_records),
+        (&DOWN_RETRIES, counters.retries),
+        (&DOWN_SENT, counters.sent_bytes),
+        (&DOWN_RECEIVED, counters.received_bytes),
+        (&DOWN_CONNECTS, counters.connects),
+        (
+            &DOWN_MISSING,
+            lanes().map(|lane| lane.missing_records).sum(),
+        ),
+        (&DOWN_GAPS, lanes().map(|lane| lane.gaps).sum()),
+        (
+            &DOWN_DEAD_LETTERS,
+            lanes().map(|lane| lane.dead_letters).sum(),
+        ),
+        (
+            &DOWN_RECREATIONS,
+            lanes().map(|lane| lane.recreations).sum(),
+        ),
+        (&DOWN_LAG, lanes().map(InletStatus::lag_records).sum()),
+        (&DOWN_LAST_SUCCESS, last.div_euclid(1000)),
+    ] {
+        collector.number(family, &name, value);
+    }
+    let state = [name[0], ("state", status.link.name())];
+    collector.number(&DOWN_STATE, &state, 1);
 }
 
 fn sum(status: &MirrorStatus, of: impl Fn(&LaneStatus) -> u64) -> u64 {
@@ -117,5 +157,19 @@ families! {
     LAG Gauge "sluice_mirror_lag_records" "Records that the centre does not have yet.";
     LAG_SECONDS Gauge "sluice_mirror_oldest_unmirrored_age_seconds" "Age of the oldest record that the centre does not have.";
     LAST_SUCCESS Gauge "sluice_mirror_last_success_time_seconds" "When the centre last acknowledged something, since 1970.";
+    DOWN_RECORDS Counter "sluice_mirror_downlink_records_total" "Records of the centre that were appended here.";
+    DOWN_LOOPS Counter "sluice_mirror_downlink_loops_total" "Records passed over since they came from this gateway.";
+    DOWN_ABORTED Counter "sluice_mirror_downlink_aborted_records_total" "Records passed over since their transaction was aborted.";
+    DOWN_RETRIES Counter "sluice_mirror_downlink_retries_total" "Fetches and appends of the downlink that failed and were tried again.";
+    DOWN_SENT Counter "sluice_mirror_downlink_sent_bytes_total" "Bytes that the downlink sent to the centre.";
+    DOWN_RECEIVED Counter "sluice_mirror_downlink_received_bytes_total" "Bytes that the downlink received from the centre.";
+    DOWN_CONNECTS Counter "sluice_mirror_downlink_connects_total" "Connections that the downlink opened to the centre.";
+    DOWN_MISSING Counter "sluice_mirror_downlink_missing_records_total" "Records that the centre removed before they were brought.";
+    DOWN_GAPS Counter "sluice_mirror_downlink_gaps_total" "Gaps in what the centre had.";
+    DOWN_DEAD_LETTERS Counter "sluice_mirror_downlink_dead_letters_total" "Records that a local topic refused for good.";
+    DOWN_RECREATIONS Counter "sluice_mirror_downlink_recreations_total" "Times that a partition of the centre was made anew.";
+    DOWN_LAG Gauge "sluice_mirror_downlink_lag_records" "Records of the centre that are not here yet, as it last said.";
+    DOWN_LAST_SUCCESS Gauge "sluice_mirror_downlink_last_success_time_seconds" "When the centre last answered the downlink, since 1970.";
+    DOWN_STATE Gauge "sluice_mirror_downlink_link_state" "1 for the state that the link of the downlink is in.";
     STATE Gauge "sluice_mirror_link_state" "1 for the state that the link is in.";
 }

@@ -9,6 +9,7 @@
 //! Reading order     [`MirrorService::run`], then [`runner`], [`connection`], [`state`].
 
 mod connection;
+mod downlink;
 pub(crate) mod metrics;
 mod runner;
 pub(crate) mod security;
@@ -20,13 +21,20 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kafka_lite::catalog::{MIRROR_TOPIC, is_internal};
-use mirror::{LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey, SourceStart};
+use mirror::downlink::{DownlinkOptions, DownlinkStatus};
+use mirror::{
+    Cursor, Downlink, LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey,
+    SourceStart,
+};
 use mirror::{StateKey, Usage};
 use tracing::{error, warn};
 
+use self::connection::Host;
+use self::downlink::DownlinkRunner;
 use self::runner::Runner;
 use self::security::Security;
 use self::state::StateRecord;
+use crate::config::downlink::topics_of;
 use crate::config::mirror::MirrorConfig;
 use crate::controller;
 use crate::limits::MIRROR_STATE_RETRY;
@@ -38,10 +46,18 @@ use crate::shard::{Shard, ShardId};
 const PAUSED: u8 = 1;
 const RUNNING: u8 = 0;
 
+/// Mirror, topic of the centre and partition.
+type CursorKey = (String, String, i32);
+
+/// Parts of a mirror's lanes of which its downlink gets one.
+const DOWNLINK_LANES_PARTS: usize = 4;
+
 /// The mirrors of a shard.
 #[derive(Default)]
 pub(crate) struct MirrorService {
     runners: RefCell<Vec<Rc<Runner>>>,
+    downlinks: RefCell<Vec<Rc<DownlinkRunner>>>,
+    cursors: RefCell<BTreeMap<CursorKey, Cursor>>,
     known: RefCell<BTreeMap<(String, LaneKey), Progress>>,
     /// Bytes of the month by mirror, as this shard had written them down.
     usages: RefCell<BTreeMap<String, Usage>>,
@@ -60,10 +76,12 @@ impl MirrorService {
         for config in &shard.config().mirrors {
             match service.build(&shard, config) {
                 Ok(runner) => {
-                    if paused.contains(&config.name) {
+                    let is_paused = paused.contains(&config.name);
+                    if is_paused {
                         runner.input(|mirror, now| mirror.handle_paused(now, true));
                     }
                     drop(monoio::spawn(Rc::clone(&runner).run_timers()));
+                    service.start_downlink(&shard, &runner, is_paused);
                     service.runners.borrow_mut().push(runner);
                 }
                 Err(reason) => error!(mirror = %config.name, reason, "a mirror does not start"),
@@ -72,6 +90,7 @@ impl MirrorService {
         metrics::register(&shard, &service);
         loop {
             service.add_sources(&shard);
+            service.add_downlink_partitions(&shard);
             service.catalog_changed.wait().await;
         }
     }
@@ -80,13 +99,12 @@ impl MirrorService {
         let identity = &shard.process().identity;
         let bytes = identity.incarnation.as_bytes();
         let incarnation = *bytes.first_chunk::<8>().ok_or("no incarnation")?;
-        let machine = rustix::system::uname();
-        let machine = machine.nodename().to_string_lossy();
-        let site = config.site.as_deref().unwrap_or(&machine);
         // Every shard has its part of what the link may carry.
         let shards = u64::from(shard.shard_count()).max(1);
         let part = |bytes: u64| bytes.div_euclid(shards).max(1);
         let Security { login, tls } = Security::load(config)?;
+        let kept_bytes = per_mirror(shard, shard.budgets().plan.mirror_kept_bytes());
+        let lanes = per_mirror(shard, shard.budgets().plan.mirror_lanes_max());
         let options = Options {
             login,
             target: config.target.clone(),
@@ -99,11 +117,11 @@ impl MirrorService {
             month_bytes_max: config.month_bytes_max.map(part),
             shard: shard.id(),
             windows: config.windows.clone(),
-            kept_bytes_max: per_mirror(shard, shard.budgets().plan.mirror_kept_bytes()),
-            lanes_max: per_mirror(shard, shard.budgets().plan.mirror_lanes_max()),
+            kept_bytes_max: kept_bytes - downlink_kept_bytes(shard, config),
+            lanes_max: lanes - downlink_lanes(shard, config),
             ..Options::new(
                 &config.name,
-                Site::new(site, incarnation)?,
+                Site::new(&config.site_name(), incarnation)?,
                 config.bootstrap.clone(),
             )
         };
@@ -112,6 +130,66 @@ impl MirrorService {
         let usage = usage.unwrap_or_default();
         let mirror = Mirror::new(&runner::now(shard), options, usage, seed);
         Ok(Runner::new(shard, config.clone(), mirror, tls))
+    }
+
+    /// Starts the downlink of a mirror that has one.
+    fn start_downlink(&self, shard: &Rc<Shard>, uplink: &Rc<Runner>, is_paused: bool) {
+        let config = uplink.config();
+        let Some(topics) = topics_of(config) else {
+            return;
+        };
+        let bytes = downlink_kept_bytes(shard, config);
+        let options = Site::new(&config.site_name(), [0; 8]).and_then(|site| {
+            Ok(DownlinkOptions {
+                login: Security::load(config)?.login,
+                start: config.downlink.start,
+                metadata_age: config.downlink.metadata_age,
+                fetch_wait: config.downlink.fetch_wait,
+                batch_bytes: bytes.div_euclid(mirror::limits::DOWNLINK_APPENDS_MAX),
+                lanes_max: downlink_lanes(shard, config),
+                ..DownlinkOptions::new(&config.name, site, config.bootstrap.clone(), topics)
+            })
+        });
+        let options = match options {
+            Ok(options) => options,
+            Err(reason) => {
+                return error!(mirror = %config.name, reason, "a downlink does not start");
+            }
+        };
+        let seed = shard.wall_clock_ms().unsigned_abs() ^ u64::from(shard.id());
+        let runner = DownlinkRunner::new(uplink, Downlink::new(options, seed));
+        runner.input(|downlink, now| {
+            downlink.handle_paused(now, is_paused);
+            downlink.handle_timeout(now);
+        });
+        drop(monoio::spawn(Rc::clone(&runner).run_timers()));
+        self.downlinks.borrow_mut().push(runner);
+    }
+
+    /// Gives every downlink the partitions of this shard that it brings records into.
+    fn add_downlink_partitions(&self, shard: &Rc<Shard>) {
+        let downlinks = self.downlinks.borrow().clone();
+        for downlink in &downlinks {
+            downlink.remove_deleted();
+            for partition in shard.state().partitions().all() {
+                if !partition.is_ready() || is_internal(partition.topic()) {
+                    continue;
+                }
+                let Some(topic) = downlink.centre_of(partition.topic()) else {
+                    continue;
+                };
+                if downlink.wants(source_key(&partition)) {
+                    let key = (downlink.config().name.clone(), topic, partition.index());
+                    let cursor = self.cursors.borrow().get(&key).cloned();
+                    downlink.add_partition(&partition, cursor);
+                }
+            }
+        }
+    }
+
+    /// A cursor was written down.
+    fn note_cursor(&self, key: CursorKey, cursor: Cursor) {
+        self.cursors.borrow_mut().insert(key, cursor);
     }
 
     /// Keeps progress for the lanes to come; returns the mirrors that are paused.
@@ -133,6 +211,10 @@ impl MirrorService {
                         self.usages.borrow_mut().insert(mirror, usage);
                     }
                     Err(error) => warn!(mirror, %error, "the bytes of the month cannot be read"),
+                },
+                Ok(StateKey::Downlink(mirror, topic, partition)) => match Cursor::decode(value) {
+                    Ok(cursor) => self.note_cursor((mirror, topic, partition), cursor),
+                    Err(error) => warn!(mirror, %error, "a cursor of a downlink cannot be read"),
                 },
                 Ok(StateKey::Control(_) | StateKey::Usage(..)) => {}
                 Err(error) => warn!(%error, "a state record of a mirror cannot be read"),
@@ -211,7 +293,19 @@ impl MirrorService {
                 .and_then(|runner| runner.hold_from(source_key(partition)))
                 .unwrap_or_else(|| partition.log().log_start_offset())
         });
-        held.min()
+        let brought = self.hold_for_downlink(shard, partition);
+        held.chain(brought).min()
+    }
+
+    /// First offset that a downlink may have to look at after a crash.
+    fn hold_for_downlink(&self, shard: &Shard, partition: &Partition) -> Option<i64> {
+        let configs = shard.config().mirrors.iter();
+        let mut brought = configs.flat_map(|config| &config.brought);
+        brought.find(|topics| topics.centre_of(partition.topic()).is_some())?;
+        let key = source_key(partition);
+        let downlinks = self.downlinks.borrow();
+        let held = downlinks.iter().filter_map(|one| one.hold_from(key)).min();
+        Some(held.unwrap_or_else(|| partition.log().log_start_offset()))
     }
 
     /// Whether unmirrored records of a partition may go for lack of room.
@@ -229,12 +323,22 @@ impl MirrorService {
             .collect()
     }
 
+    /// What every downlink of this shard says of itself.
+    pub(crate) fn downlink_status(&self) -> Vec<DownlinkStatus> {
+        let downlinks = self.downlinks.borrow();
+        downlinks.iter().map(|one| one.status()).collect()
+    }
+
     /// Stops a mirror on this shard or lets it go on; returns whether there is one of this name.
     pub(crate) fn set_paused(&self, name: &str, is_paused: bool) -> bool {
         let runners = self.runners.borrow().clone();
         let runner = runners.iter().find(|runner| runner.config().name == name);
         if let Some(runner) = runner {
             runner.input(|mirror, now| mirror.handle_paused(now, is_paused));
+        }
+        let downlinks = self.downlinks.borrow().clone();
+        for downlink in downlinks.iter().filter(|one| one.config().name == name) {
+            downlink.input(|downlink, now| downlink.handle_paused(now, is_paused));
         }
         runner.is_some()
     }
@@ -244,6 +348,25 @@ impl MirrorService {
 fn per_mirror(shard: &Shard, of_all: u64) -> usize {
     let mirrors = u64::try_from(shard.config().mirrors.len()).unwrap_or(u64::MAX);
     usize::try_from(of_all.div_euclid(mirrors.max(1))).unwrap_or(usize::MAX)
+}
+
+/// Bytes of a mirror's part that its downlink has for what is being appended.
+fn downlink_kept_bytes(shard: &Shard, config: &MirrorConfig) -> usize {
+    if config.downlink.topics.is_empty() {
+        return 0;
+    }
+    let kept = per_mirror(shard, shard.budgets().plan.mirror_kept_bytes());
+    let batches = mirror::limits::BATCH_BYTES_DEFAULT * mirror::limits::DOWNLINK_APPENDS_MAX;
+    batches.min(kept.div_euclid(3))
+}
+
+/// Lanes of a mirror's part that its downlink has.
+fn downlink_lanes(shard: &Shard, config: &MirrorConfig) -> usize {
+    if config.downlink.topics.is_empty() {
+        return 0;
+    }
+    let lanes = per_mirror(shard, shard.budgets().plan.mirror_lanes_max());
+    lanes.div_euclid(DOWNLINK_LANES_PARTS)
 }
 
 /// Writes down whether a mirror is paused; returns whether that is durable.

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_lite::catalog::MIRROR_TOPIC;
@@ -17,19 +18,20 @@ use rustls::ClientConfig;
 use storage::disk::Clock;
 use tracing::{info, warn};
 
-use super::connection::{self, Link};
+use super::connection::{self, Host, Link};
 use crate::config::mirror::MirrorConfig;
 use crate::controller::{self, Committed};
 use crate::limits::{MIRROR_WATCH_PAUSE, WALL_CLOCK_PLAUSIBLE_MS};
 use crate::partition::{AppendObserver, AppendRequest, Partition, ReadSignal};
 use crate::shard::Shard;
+use crate::shard::memory_budget::Reservation;
 use crate::shard::notify::Notify;
 
 /// Produce version that dead letters count as.
 const OWN_API_VERSION: i16 = 9;
 
-/// Behind the name of a topic: where what the centre refuses goes.
-const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
+/// Behind the name of a topic: where what the other side refuses goes.
+pub(super) const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
 
 /// One mirror of this shard.
 pub(crate) struct Runner {
@@ -68,15 +70,6 @@ impl Runner {
         })
     }
 
-    pub(super) fn shard(&self) -> &Rc<Shard> {
-        &self.shard
-    }
-
-    /// How connections are encrypted, if they are.
-    pub(super) fn tls(&self) -> Option<Arc<ClientConfig>> {
-        self.tls.clone()
-    }
-
     pub(super) fn config(&self) -> &MirrorConfig {
         &self.config
     }
@@ -91,6 +84,11 @@ impl Runner {
 
     pub(super) fn hold_from(&self, key: SourceKey) -> Option<i64> {
         self.mirror.borrow().hold_from(key)
+    }
+
+    /// Until when the link may not be used, if it may not.
+    pub(super) fn gate(&self, now: &Now) -> Option<Duration> {
+        self.mirror.borrow().closed_until(now)
     }
 
     /// Gives the mirror an input and does what follows.
@@ -164,11 +162,6 @@ impl Runner {
         self.links.borrow_mut().insert(id, Rc::clone(&link));
         let running = connection::run(Rc::clone(self), link, id, address);
         drop(monoio::spawn(running));
-    }
-
-    /// A connection has ended.
-    pub(super) fn forget(&self, id: ConnectionId) {
-        self.links.borrow_mut().remove(&id);
     }
 
     fn read(self: &Rc<Self>, lane: LaneKey, (first, end): (i64, i64), bytes_max: usize) {
@@ -289,6 +282,46 @@ impl Runner {
     }
 }
 
+impl Host for Runner {
+    fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    fn config(&self) -> &MirrorConfig {
+        &self.config
+    }
+
+    fn tls(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.clone()
+    }
+
+    fn handle_connected(self: &Rc<Self>, id: ConnectionId) {
+        self.input(|mirror, now| mirror.handle_connected(now, id));
+    }
+
+    fn handle_closed(self: &Rc<Self>, id: ConnectionId, reason: &str) {
+        self.input(|mirror, now| mirror.handle_closed(now, id, reason));
+    }
+
+    fn handle_frame(
+        self: &Rc<Self>,
+        id: ConnectionId,
+        frame: Vec<u8>,
+        reserved: Option<Reservation>,
+    ) {
+        self.input(|mirror, now| mirror.handle_frame(now, id, frame));
+        drop(reserved);
+    }
+
+    fn handle_overhead(self: &Rc<Self>, sent: u64, received: u64) {
+        self.input(|mirror, now| mirror.handle_overhead(now, sent, received));
+    }
+
+    fn forget(&self, id: ConnectionId) {
+        self.links.borrow_mut().remove(&id);
+    }
+}
+
 /// The clocks of a shard.
 pub(super) fn now(shard: &Shard) -> Now {
     let wall_ms = shard.wall_clock_ms();
@@ -321,7 +354,7 @@ pub(super) async fn write_state(shard: &Rc<Shard>, key: Vec<u8>, value: Vec<u8>)
 }
 
 /// Appends a batch to the first partition of a topic, which is created if it is missing.
-async fn append_to(shard: &Rc<Shard>, name: String, batch: Bytes) -> bool {
+pub(super) async fn append_to(shard: &Rc<Shard>, name: String, batch: Bytes) -> bool {
     if controller::ensure_plain_topic(shard, name.clone())
         .await
         .is_err()

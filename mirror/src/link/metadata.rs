@@ -1,7 +1,8 @@
 //! What is known of the centre's brokers and topics.
 //!
 //! Invariants        1. topics are asked for by name, only those that lanes want. 2. a topic is
-//!                   created only when the centre has said that it does not exist.
+//!                   created only when the centre has said that it does not exist. 3. with a
+//!                   [`Selection`] topics are looked for again and again, and none is created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use kafka_lite::error_code::ErrorCode;
 use kafka_lite::primitive::Uuid;
 
 use crate::backoff::Backoff;
+use crate::downlink::TopicPatterns;
 use crate::limits::METADATA_PAUSE;
 use crate::output::Address;
 use crate::random::Random;
@@ -28,6 +30,14 @@ pub(crate) struct TopicInfo {
     pub(crate) leaders: Vec<Option<i32>>,
 }
 
+/// Topics that are looked for, whether they exist or not.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) patterns: TopicPatterns,
+    /// Time after which they are looked for again.
+    pub(crate) age: Duration,
+}
+
 /// What is known, and what is to be asked.
 #[expect(
     clippy::struct_excessive_bools,
@@ -36,6 +46,9 @@ pub(crate) struct TopicInfo {
 #[derive(Debug)]
 pub(crate) struct Metadata {
     creates_topics: bool,
+    selection: Option<Selection>,
+    /// When the selection is looked for again.
+    refresh_at: Option<Duration>,
     /// Topics that lanes want, and how many partitions one that is missing gets.
     wanted: BTreeMap<String, i32>,
     missing: BTreeSet<String>,
@@ -53,9 +66,11 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    pub(super) fn new(creates_topics: bool) -> Self {
+    pub(super) fn new(creates_topics: bool, selection: Option<Selection>) -> Self {
         Self {
             creates_topics,
+            selection,
+            refresh_at: None,
             wanted: BTreeMap::new(),
             missing: BTreeSet::new(),
             topics: BTreeMap::new(),
@@ -84,6 +99,14 @@ impl Metadata {
     pub(crate) fn mark_stale(&mut self) {
         self.is_stale = true;
         self.is_current = false;
+    }
+
+    /// As [`Metadata::mark_stale`], behind a pause: the last answer said the same.
+    pub(crate) fn mark_stale_later(&mut self, now: &Now, random: &mut Random) {
+        if !self.is_stale {
+            self.handle_failed(now, random);
+            self.is_asked = false;
+        }
     }
 
     pub(super) fn handle_asked(&mut self) {
@@ -126,13 +149,17 @@ impl Metadata {
             .as_deref()
             .unwrap_or_default()
             .to_owned();
-        let mut is_complete = true;
+        let mut is_complete = self.forget_unlisted(response);
         for topic in &response.topics {
             let Some(name) = topic.name.as_deref() else {
                 continue;
             };
-            is_complete &= self.take_topic(name, topic);
+            if self.is_wanted(name, topic.is_internal) {
+                is_complete &= self.take_topic(name, topic);
+            }
         }
+        let refresh = |selection: &Selection| now.monotonic + selection.age;
+        self.refresh_at = self.selection.as_ref().map(refresh);
         if is_complete {
             self.is_stale = false;
             self.backoff.reset();
@@ -143,6 +170,37 @@ impl Metadata {
                 self.not_before = now.monotonic;
             }
         }
+    }
+
+    /// A list of all topics says by its silence which are gone; returns whether all that lanes want
+    /// are there.
+    fn forget_unlisted(&mut self, response: &MetadataResponse<'_>) -> bool {
+        if !self.asks_for_all() {
+            return true;
+        }
+        let listed = response.topics.iter();
+        let listed: BTreeSet<&str> = listed.filter_map(|one| one.name.as_deref()).collect();
+        self.topics.retain(|name, _| listed.contains(name.as_str()));
+        for name in self.wanted.keys() {
+            if !listed.contains(name.as_str()) {
+                self.faults.insert(name.clone(), missing_fault(name));
+            }
+        }
+        let mut wanted = self.wanted.keys();
+        wanted.all(|name| listed.contains(name.as_str()))
+    }
+
+    fn is_wanted(&self, name: &str, is_internal: bool) -> bool {
+        match &self.selection {
+            None => true,
+            Some(selection) => !is_internal && selection.patterns.matches(name),
+        }
+    }
+
+    /// Whether only a list of all topics tells which are selected.
+    fn asks_for_all(&self) -> bool {
+        let selection = self.selection.as_ref();
+        selection.is_some_and(|selection| selection.patterns.has_wildcard())
     }
 
     /// Takes one topic; returns whether all of it is known.
@@ -156,10 +214,10 @@ impl Metadata {
             self.topics.remove(name);
             self.missing.insert(name.to_owned());
             if !self.creates_topics {
-                let fault = format!("topic {name} does not exist at the centre");
-                self.faults.insert(name.to_owned(), fault);
+                self.faults.insert(name.to_owned(), missing_fault(name));
             }
-            return false;
+            // What is only looked for may come later.
+            return self.selection.is_some() && !self.wanted.contains_key(name);
         }
         self.missing.remove(name);
         if !topic.error_code.is_none() {
@@ -214,10 +272,7 @@ impl Metadata {
 
     /// Whether something is to be asked now.
     pub(super) fn is_due(&self, now: &Now) -> bool {
-        self.is_stale
-            && !self.is_asked
-            && !self.wanted.is_empty()
-            && self.not_before <= now.monotonic
+        self.poll_timeout().is_some_and(|at| at <= now.monotonic)
     }
 
     /// The request that creates what is missing.
@@ -239,18 +294,37 @@ impl Metadata {
         })
     }
 
-    /// The question for all wanted topics.
+    /// The question for all topics that are wanted or looked for.
     pub(super) fn next_question(&self) -> MetadataRequest<'static> {
-        let topics = self.wanted.keys().map(|name| MetadataRequestTopic {
+        let selected = self.selection.iter();
+        let selected = selected.flat_map(|selection| selection.patterns.iter());
+        let names: BTreeSet<&str> = self
+            .wanted
+            .keys()
+            .map(String::as_str)
+            .chain(selected)
+            .collect();
+        let topics = names.into_iter().map(|name| MetadataRequestTopic {
             topic_id: Uuid::ZERO,
-            name: Some(name.clone().into()),
+            name: Some(name.to_owned().into()),
         });
         MetadataRequest {
-            topics: Some(topics.collect()),
+            topics: (!self.asks_for_all()).then(|| topics.collect()),
             allow_auto_topic_creation: false,
             include_cluster_authorized_operations: false,
             include_topic_authorized_operations: false,
         }
+    }
+
+    /// Every topic that is known.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&str, &TopicInfo)> {
+        let topics = self.topics.iter();
+        topics.map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// No lane wants the topic any more.
+    pub(crate) fn unwant(&mut self, topic: &str) {
+        self.wanted.remove(topic);
     }
 
     /// A topic, if it is known.
@@ -288,8 +362,19 @@ impl Metadata {
             .into_iter()
     }
 
+    /// When something is to be asked.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        let waits = self.is_stale && !self.is_asked && !self.wanted.is_empty();
-        waits.then_some(self.not_before)
+        let has_reason = self.selection.is_some() || !self.wanted.is_empty();
+        if self.is_asked || !has_reason {
+            return None;
+        }
+        match self.is_stale {
+            true => Some(self.not_before),
+            false => self.refresh_at,
+        }
     }
+}
+
+fn missing_fault(topic: &str) -> String {
+    format!("topic {topic} does not exist at the centre")
 }

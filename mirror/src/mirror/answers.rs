@@ -57,7 +57,8 @@ impl Mirror {
             | Purpose::Handshake
             | Purpose::Token
             | Purpose::Metadata
-            | Purpose::CreateTopics => {}
+            | Purpose::CreateTopics
+            | Purpose::Downlink(_) => {}
         }
         // The connection has room for another request.
         self.due.extend(self.waiting());
