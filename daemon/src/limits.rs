@@ -114,6 +114,16 @@ const _: () = assert!(READ_BUFFER_IDLE_BYTES <= READ_BUFFER_BYTES);
 /// whole. Clients ask again for the rest.
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// A fetch that finds at least this many bytes in segments makes the shard read on for the next.
+pub const READ_AHEAD_BYTES_MIN: usize = 128 * 1024;
+
+/// What was read ahead and not asked for is dropped after this time, at the next look at idle
+/// connections.
+pub const READ_AHEAD_KEPT: Duration = Duration::from_secs(5);
+
+/// Fetches that go without a read ahead after one was of no use: it costs 1/16 of the disk at most.
+pub const READ_AHEAD_PAUSES: u32 = 16;
+
 /// Longest time that a fetch waits, whatever the client asks for.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 

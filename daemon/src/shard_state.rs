@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::config::HostPort;
 use crate::controller::{self, CONTROLLER_SHARD, Controller, PlanContext};
 use crate::group_service::GroupService;
-use crate::handlers::ProduceDeadlines;
+use crate::handlers::{ProduceDeadlines, ReadAhead};
 use crate::health;
 use crate::housekeeping;
 use crate::mirror_service::MirrorService;
@@ -48,6 +48,7 @@ pub(crate) struct ShardState {
     mirrors: Rc<MirrorService>,
     mirror_state: MirrorState,
     fetch_sessions: RefCell<FetchSessions>,
+    read_ahead: Rc<ReadAhead>,
     produce_deadlines: Rc<ProduceDeadlines>,
     engine: OnceCell<LogEngine>,
     controller: OnceCell<Rc<Controller>>,
@@ -81,6 +82,7 @@ impl ShardState {
             mirrors: Rc::default(),
             mirror_state: MirrorState::default(),
             fetch_sessions: RefCell::new(FetchSessions::new(sessions)),
+            read_ahead: ReadAhead::new(&shard.budgets().responses),
             produce_deadlines: Rc::default(),
             engine: OnceCell::new(),
             controller: OnceCell::new(),
@@ -130,6 +132,7 @@ impl ShardState {
         state.mqtt.start(shard);
         drop(monoio::spawn(MirrorService::run(Rc::clone(shard))));
         storage_metrics::register(shard, state.engine());
+        state.read_ahead.register(shard);
         if !shard.config().storage_discard {
             housekeeping::start(shard);
         }
@@ -470,6 +473,11 @@ impl ShardState {
     /// The fetch sessions of this shard's connections.
     pub(crate) fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
         &self.fetch_sessions
+    }
+
+    /// What is read from this shard's partitions before consumers ask for it.
+    pub(crate) fn read_ahead(&self) -> &Rc<ReadAhead> {
+        &self.read_ahead
     }
 
     /// The controller, on its shard.

@@ -41,6 +41,6 @@ pub use events::LogEvents;
 pub use journal::JournalStats;
 pub use log_key::LogKey;
 pub use options::{LogConfig, Options};
-pub use partition::{AppendedEntry, CompactionRequest, Entry, PartitionLog, SegmentFacts};
+pub use partition::{AppendedEntry, CompactionRequest, Entry, LogRead, PartitionLog, SegmentFacts};
 pub use read_buffers::free_kept_buffers;
 pub use side_table::{SideEntry, SideKind, SideTable};

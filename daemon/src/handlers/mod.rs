@@ -80,6 +80,7 @@ use crate::connection::Connection;
 use crate::shard::Shard;
 use crate::shard::memory_budget::Reservation;
 
+pub(crate) use fetch::ReadAhead;
 pub use produce_deadlines::{ProduceDeadlines, expire_produces};
 
 /// One request as the connection read it.

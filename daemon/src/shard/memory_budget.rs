@@ -6,10 +6,11 @@
 //! Invariants        1. `used <= limit`. 2. a small reservation never overtakes a waiting large
 //!                      one.
 //!                   3. a reservation larger than the limit counts as the limit, so that it is
-//!                      served alone.
+//!                      served alone. 4. nobody waits for bytes that only make something faster:
+//!                      who holds such bytes gives them back first.
 //! Source            design §3 "Memory".
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +26,16 @@ pub struct MemoryBudget {
     high_water_bytes: Cell<u64>,
     waits: Cell<u64>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    spare: OnceCell<Spare>,
+}
+
+/// Gives back bytes that can be done without.
+struct Spare(Box<dyn Fn()>);
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Spare").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -44,7 +55,14 @@ impl MemoryBudget {
             high_water_bytes: Cell::new(0),
             waits: Cell::new(0),
             waiting: RefCell::default(),
+            spare: OnceCell::new(),
         })
+    }
+
+    /// From now on `give_back` is called before somebody waits: it drops the reservations that can
+    /// be done without. Only the first call counts.
+    pub fn on_shortage(&self, give_back: impl Fn() + 'static) {
+        drop(self.spare.set(Spare(Box::new(give_back))));
     }
 
     /// Reserves at once, or not at all when there is no room or somebody waits already.
@@ -167,6 +185,12 @@ impl Future for Reserve {
             if let Some(reservation) = self.budget.try_reserve(self.bytes) {
                 return Poll::Ready(reservation);
             }
+            if let Some(Spare(give_back)) = self.budget.spare.get() {
+                give_back();
+                if let Some(reservation) = self.budget.try_reserve(self.bytes) {
+                    return Poll::Ready(reservation);
+                }
+            }
             let waiter = Rc::new(Waiter {
                 bytes: self.bytes,
                 granted: Cell::new(false),
@@ -212,8 +236,10 @@ impl Drop for Reserve {
 #[cfg(test)]
 mod tests {
     use super::{MemoryBudget, Reservation, Reserve};
+    use std::cell::RefCell;
     use std::future::Future;
     use std::pin::Pin;
+    use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
 
     fn poll(future: &mut Reserve) -> Poll<Reservation> {
@@ -260,6 +286,20 @@ mod tests {
         drop(granted_then_dropped);
         assert_eq!(ready(&mut last).bytes(), 40);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_can_be_done_without_is_given_back_before_anybody_waits() {
+        let budget = MemoryBudget::new("test", 100);
+        let spare = Rc::new(RefCell::new(vec![budget.try_reserve(60).unwrap()]));
+        let given = Rc::clone(&spare);
+        budget.on_shortage(move || given.borrow_mut().clear());
+        let small = ready(&mut budget.reserve(40));
+        assert_eq!(spare.borrow().len(), 1);
+        let large = ready(&mut budget.reserve(60));
+        assert_eq!((spare.borrow().len(), budget.waits()), (0, 0));
+        assert!(poll(&mut budget.reserve(10)).is_pending());
+        drop((small, large));
     }
 
     #[test]

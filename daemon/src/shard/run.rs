@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use monoio::io::AsyncReadRent;
+use storage::disk::Clock;
 use tracing::{debug, warn};
 
 use super::budgets::{ShardBudgets, ShardPlan};
@@ -188,6 +189,7 @@ async fn sweep_idle_connections(shard: Rc<Shard>) {
                 connection.close("idle for longer than connections.max.idle.ms");
             }
         }
+        shard.state().read_ahead().drop_old(shard.clock().now());
         if !busy && (free_kept_frames() | storage::free_kept_buffers()) {
             memory::give_back_freed_memory();
             memory::give_back_code();

@@ -13,8 +13,8 @@ use crate::disk::{Clock, Disk, DiskError};
 use crate::error::Corrupt;
 use crate::errors::{AppendError, ReadError};
 use crate::limits;
-use crate::partition::PartitionLog;
 use crate::partition::segments::Readable;
+use crate::partition::{LogRead, PartitionLog};
 use crate::read_points::ReadPoint;
 use crate::segment::{BatchWish, ReadBatches, SegmentError, SegmentReader, decompress_limits};
 
@@ -51,7 +51,22 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Vec<Bytes>, ReadError> {
-        let mut pieces = Vec::new();
+        let read = self.read_on(offset, end_offset, max_bytes, at_least_one);
+        Ok(read.await?.pieces)
+    }
+
+    /// As [`PartitionLog::read`], and tells where to go on.
+    ///
+    /// # Errors
+    /// Those of [`PartitionLog::read`].
+    pub async fn read_on(
+        &self,
+        offset: i64,
+        end_offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<LogRead, ReadError> {
+        let mut found = LogRead::default();
         let (mut next, mut left, mut forced) = (offset, max_bytes, at_least_one);
         self.check_range(offset)?;
         while next < end_offset && (left > 0 || forced) {
@@ -59,7 +74,8 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
                 Place::Buffer => {
                     let state = self.log.state.borrow();
                     let range = (next, end_offset);
-                    state.buffer.read(range, left, forced, &mut pieces);
+                    state.buffer.read(range, left, forced, &mut found.pieces);
+                    found.next_offset = None;
                     break;
                 }
                 Place::End => break,
@@ -83,9 +99,10 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
             left = left.saturating_sub(bytes.len());
             forced = false;
             next = after;
-            pieces.push(bytes);
+            found.next_offset = Some(after);
+            found.pieces.push(bytes);
         }
-        Ok(pieces)
+        Ok(found)
     }
 
     /// Where the record at `offset` is. Offsets below the end that neither a segment nor the buffer

@@ -12,10 +12,13 @@
 //!                   later, together with those of others, not before. 4. without news it is
 //!                   the answer that was read before the wait.
 //! Source            Kafka 4.x Fetch 4–17; KIP-74 (sizes), KIP-227 (sessions), KIP-516 (topic ids).
-//! Reading order     [`handle`], [`read`], [`answer`].
+//! Reading order     [`handle`], [`read`], [`read_ahead`], [`answer`].
 
 mod answer;
 mod read;
+mod read_ahead;
+
+pub(crate) use self::read_ahead::ReadAhead;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

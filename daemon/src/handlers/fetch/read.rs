@@ -8,6 +8,7 @@ use kafka_lite::error_code::ErrorCode;
 use kafka_lite::primitive::Uuid;
 use storage::ReadError;
 
+use super::read_ahead::{self, ReadBounds};
 use crate::partition::{Partition, ReadSignal};
 use crate::shard::{CallAnswer, Shard, ShardId};
 
@@ -64,7 +65,7 @@ pub(super) async fn read_orders(
     for (place, order) in orders {
         let read = match shard.state().partitions().get(order.topic_id, order.index) {
             None => PartitionRead::error(ErrorCode::NotLeaderOrFollower),
-            Some(partition) => read_partition(&partition, order, left, is_first).await,
+            Some(partition) => read_partition(shard, &partition, order, (left, is_first)).await,
         };
         let found = read.byte_count();
         is_first &= found == 0;
@@ -75,10 +76,10 @@ pub(super) async fn read_orders(
 }
 
 async fn read_partition(
+    shard: &Rc<Shard>,
     partition: &Rc<Partition>,
     order: &ReadOrder,
-    left: usize,
-    at_least_one: bool,
+    (left, at_least_one): (usize, bool),
 ) -> PartitionRead {
     if partition.is_deleted() {
         return PartitionRead::error(ErrorCode::UnknownTopicOrPartition);
@@ -107,13 +108,13 @@ async fn read_partition(
     if order.offset >= high_watermark || (left == 0 && !at_least_one) {
         return read;
     }
-    let max_bytes = left.min(order.max_bytes);
-    match partition
-        .log()
-        .read(order.offset, high_watermark, max_bytes, at_least_one)
-        .await
-    {
-        Ok(pieces) => read.pieces = pieces,
+    let bounds = ReadBounds {
+        high_watermark,
+        max_bytes: left.min(order.max_bytes),
+        at_least_one,
+    };
+    match read_ahead::read(shard, partition, order, bounds).await {
+        Ok(found) => read.pieces = found.pieces,
         Err(error) => return PartitionRead::error(error_code(&error)),
     }
     read
