@@ -212,6 +212,8 @@ impl ReplayedLog {
             JournalEntry::TruncateDone { .. } => self.open_cut = None,
             JournalEntry::LogStart { offset } => {
                 self.checkpoint.log_start_offset = self.checkpoint.log_start_offset.max(offset);
+                // The active segment may have been closed and removed: the files tell.
+                self.mentioned |= offset >= self.checkpoint.segments_end_offset;
             }
             JournalEntry::Mark { end_offset } => {
                 self.mentioned = true;

@@ -233,8 +233,12 @@ impl<'a, D: Disk> Tails<'a, D> {
 
     /// Files that the checkpoint names must be there and be long enough.
     fn check_known_files(&mut self, files: &[(i64, u64)]) {
+        let checkpoint = &self.replayed.checkpoint;
+        // Closed since, and removed: all that the checkpoint knows of it is below the log start.
+        let may_be_gone = checkpoint.log_start_offset >= checkpoint.segments_end_offset;
         let active = self
             .known_active()
+            .filter(|_| !may_be_gone)
             .map(|(base, position, _)| (base, position));
         let closed = self.found.segments.closed.iter();
         let known = closed.map(|closed| (closed.base_offset, closed.size_bytes));

@@ -25,6 +25,16 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
         Ok(self.shared.roll_active(&self.log).await?)
     }
 
+    /// Closes the active segment as it is; what is in the append buffer goes into the next one. It
+    /// takes no space, so that it can be done when there is none.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the log stays as it is, or stops when its files are in doubt.
+    pub async fn close_segment(&self) -> Result<(), ChangeError> {
+        let _turn = self.log.gate.enter().await;
+        Ok(self.shared.roll_active(&self.log).await?)
+    }
+
     /// Leaves the files of an idle log as other programs read them: everything is in segments, the
     /// preallocated rest is given back, the indexes are written. Returns whether there was anything
     /// to do. Appends may follow.

@@ -258,6 +258,41 @@ fn delete_records_survives_and_frees_segments() {
 }
 
 #[test]
+fn a_segment_that_was_written_at_the_checkpoint_and_is_gone_is_no_damage() {
+    for goes_on in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut harness = Harness::open(&disk, small_ring());
+        let log = new_log(&harness, 1);
+        append(&log, batch(3, 15_000, 1));
+        harness.settle();
+        let engine = harness.engine.clone();
+        harness.run(engine.shutdown()).unwrap();
+        harness.settle();
+        // The checkpoint knows the segment as the one that is written.
+        let mut harness = Harness::open(&disk, small_ring());
+        let log = harness.engine.log(key(1)).unwrap();
+        let paths = disk.paths().len();
+        harness.run(log.close_segment()).unwrap();
+        harness.run(log.set_log_start_offset(3)).unwrap();
+        assert!(disk.paths().len() < paths, "its files are gone");
+        if goes_on {
+            append(&log, batch(2, 70_000, 2));
+            harness.settle();
+        }
+        disk.lose_power();
+        let mut harness = Harness::open(&disk, small_ring());
+        let log = harness.engine.log(key(1)).unwrap();
+        let end = if goes_on { 5 } else { 3 };
+        assert_eq!((log.failure(), log.log_start_offset()), (None, 3));
+        assert_eq!(log.log_end_offset(), end);
+        append(&log, batch(1, 70_000, 3));
+        harness.settle();
+        assert_eq!(harness.persisted(log.slot()), log.next_index() - 1);
+        read_all(&mut harness, &log, 3);
+    }
+}
+
+#[test]
 fn a_deleted_log_leaves_no_file_and_stays_deleted() {
     let disk = MemoryDisk::new();
     let mut harness = Harness::open(&disk, small_ring());
