@@ -210,6 +210,9 @@ pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10);
 /// The same while the disk is full: what waits shall go on soon.
 pub const HOUSEKEEPING_INTERVAL_FULL: Duration = Duration::from_secs(1);
 
+/// Least time between two lines that say that records went for lack of room.
+pub const ROOM_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A log to which nothing was appended for so long gives its preallocated space back.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(600);
 

@@ -220,14 +220,29 @@ impl Lane {
         }
     }
 
-    /// Something stands behind what was read.
+    /// Something stands behind what was read. What was removed does not: the gap is announced with
+    /// the next record, whenever that comes.
     pub(crate) fn has_unread(&self) -> bool {
-        self.read_offset < self.high_watermark
+        self.read_offset.max(self.log_start_offset) < self.high_watermark
     }
 
-    /// The centre does not have everything.
+    /// The centre does not have everything that is there, or was not told of what it has.
     pub(crate) fn is_lagging(&self) -> bool {
-        self.progress.cursor < self.high_watermark
+        !self.batches.is_empty() || self.waits_from() < self.high_watermark
+    }
+
+    /// First offset that is there and not acknowledged.
+    pub(crate) fn waits_from(&self) -> i64 {
+        self.progress.cursor.max(self.log_start_offset)
+    }
+
+    /// Records that were removed before they were read, and are to be announced.
+    pub(crate) fn unannounced(&self) -> u64 {
+        let removed = match self.gap_start() {
+            Some(start) => self.log_start_offset.saturating_sub(start),
+            None => 0,
+        };
+        u64::try_from(removed).unwrap_or(0)
     }
 
     /// Changes the progress; the change is written down before anything that depends on it leaves.

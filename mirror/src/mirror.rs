@@ -372,6 +372,18 @@ impl Mirror {
         lanes.map(|(_, lane)| lane.hold_from()).min()
     }
 
+    /// First offset of a source partition that is there and that the centre does not have; `None`
+    /// if it has everything, or the partition is not forwarded.
+    #[must_use]
+    pub fn waits_from(&self, key: SourceKey) -> Option<i64> {
+        if let Some(start) = self.unplaced.get(&key) {
+            return Some(start.log_start_offset);
+        }
+        let lanes = self.lanes.range(lanes_of(key)).map(|(_, lane)| lane);
+        let behind = lanes.filter(|lane| lane.waits_from() < lane.high_watermark);
+        behind.map(Lane::waits_from).min()
+    }
+
     /// Whether the operator has stopped it.
     #[must_use]
     pub fn is_paused(&self) -> bool {
@@ -522,12 +534,13 @@ fn lane_status(lane: &Lane) -> LaneStatus {
         target_topic: lane.target_topic.clone(),
         target_partition: progress.target.as_ref().map(|target| target.partition),
         cursor: progress.cursor,
+        waits_from: lane.waits_from(),
         high_watermark: lane.high_watermark,
         lagging_since_ms: lane.lagging_since_ms,
         oldest_timestamp_ms: lane.first_timestamp,
         last_success_ms: lane.last_success_ms,
         mirrored_records: progress.mirrored_records,
-        missing_records: progress.missing_records,
+        missing_records: progress.missing_records.saturating_add(lane.unannounced()),
         gaps: progress.gaps,
         dead_letters: progress.dead_letters,
         possible_duplicates: progress.possible_duplicates,

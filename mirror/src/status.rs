@@ -74,6 +74,8 @@ pub struct LaneStatus {
     pub target_partition: Option<i32>,
     /// First offset not acknowledged.
     pub cursor: i64,
+    /// First offset that is still there and not acknowledged.
+    pub waits_from: i64,
     /// Committed end of the source.
     pub high_watermark: i64,
     /// Wall clock since when something waits, ms.
@@ -84,9 +86,9 @@ pub struct LaneStatus {
     pub last_success_ms: Option<i64>,
     /// Records acknowledged in all.
     pub mirrored_records: u64,
-    /// Records that were gone before they were mirrored.
+    /// Records that were gone before they were mirrored, announced or not yet.
     pub missing_records: u64,
-    /// Gaps announced.
+    /// Gaps announced, each with the record behind it.
     pub gaps: u64,
     /// Records in the dead-letter topic.
     pub dead_letters: u64,
@@ -94,6 +96,14 @@ pub struct LaneStatus {
     pub possible_duplicates: u64,
     /// What keeps it, if something does.
     pub fault: Option<String>,
+}
+
+impl LaneStatus {
+    /// Records that are there and not acknowledged.
+    #[must_use]
+    pub fn lag_records(&self) -> u64 {
+        u64::try_from(self.high_watermark.saturating_sub(self.waits_from)).unwrap_or(0)
+    }
 }
 
 /// A mirror on one shard.

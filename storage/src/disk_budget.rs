@@ -7,14 +7,18 @@
 //!                   the device's figures.
 //! Invariants        1. `take` never lets data into the reserve; `take_from_reserve` is for what it
 //!                   is kept for. 2. what was taken is given back
-//!                   once, at roll or removal.
+//!                   once, at roll or removal. 3. who makes room hears of it as soon as it is
+//!                   wanted, and of how much.
 //! Source            design §4; 64 MiB preallocated for each of 1,000 partitions once filled a
 //!                   disk.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::limits::{DISK_RESERVE_BYTES_MIN, DISK_RESERVE_DIVISOR};
+use crate::limits::{
+    DISK_RESERVE_BYTES_MIN, DISK_RESERVE_DIVISOR, PREALLOCATION_BYTES_MIN, SEGMENT_BYTES_MAX,
+};
+use crate::notify::Changes;
 
 /// Space of the device that holds the data directory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ struct State {
     device: Cell<Option<DeviceSpace>>,
     taken_since_measured_bytes: Cell<u64>,
     refused_count: Cell<u64>,
+    /// Bytes that the byte budget refused since room was made the last time, in all and at once.
+    refused_bytes: Cell<u64>,
+    refused_bytes_maximum: Cell<u64>,
+    room_wanted: Changes,
 }
 
 /// The budget of one shard; clones share it.
@@ -80,10 +88,55 @@ impl DiskBudget {
     pub fn take(&self, bytes: u64) -> bool {
         if bytes > self.available_bytes() {
             self.0.refused_count.set(self.0.refused_count.get() + 1);
+            self.note_refused(bytes);
             return false;
         }
         self.note_taken(bytes);
+        if self.limit_left_bytes() < self.0.limit_bytes.get().unwrap_or(0) >> 5 {
+            self.0.room_wanted.notify();
+        }
         true
+    }
+
+    /// Remembers what the byte budget refused; what the device refuses is not for us to remove.
+    fn note_refused(&self, bytes: u64) {
+        if bytes > self.limit_left_bytes() {
+            let refused = &self.0.refused_bytes;
+            refused.set(refused.get().saturating_add(bytes));
+            let maximum = &self.0.refused_bytes_maximum;
+            maximum.set(maximum.get().max(bytes));
+            self.0.room_wanted.notify();
+        }
+    }
+
+    /// Waits until the byte budget has refused somebody, or has less than a 32nd left and shrinks.
+    pub async fn wait_room_wanted(&self) {
+        let seen = self.0.room_wanted.seen();
+        if self.0.refused_bytes.get() == 0 {
+            self.0.room_wanted.after(seen).await;
+        }
+    }
+
+    /// Bytes that whoever makes room leaves free of the byte budget: a sixteenth; or what was
+    /// refused since this was asked the last time, up to an eighth, or the largest part of that,
+    /// whatever it is. 0 without a budget.
+    pub fn take_room_ahead_bytes(&self) -> u64 {
+        let limit = self.0.limit_bytes.get().unwrap_or(0);
+        let refused = self.0.refused_bytes.take().min(limit >> 3);
+        let maximum = self.0.refused_bytes_maximum.take().min(limit);
+        refused.max(maximum).max(limit >> 4)
+    }
+
+    /// Bytes at which a segment is closed though its topic allows more, so that what goes for lack
+    /// of room is a small part of all: a 64th of the byte budget.
+    pub fn segment_bytes_max(&self) -> u32 {
+        let part = self
+            .0
+            .limit_bytes
+            .get()
+            .map_or(u64::MAX, |limit| limit >> 6);
+        let bytes = u32::try_from(part).unwrap_or(SEGMENT_BYTES_MAX);
+        bytes.clamp(PREALLOCATION_BYTES_MIN, SEGMENT_BYTES_MAX)
     }
 
     /// Takes `bytes` for what the reserve is there for, beyond the byte budget too, or takes
@@ -115,11 +168,14 @@ impl DiskBudget {
 
     /// Bytes that [`DiskBudget::take`] would grant now.
     pub fn available_bytes(&self) -> u64 {
-        let of_limit = match self.0.limit_bytes.get() {
+        self.limit_left_bytes().min(self.device_bytes())
+    }
+
+    fn limit_left_bytes(&self) -> u64 {
+        match self.0.limit_bytes.get() {
             Some(limit) => limit.saturating_sub(self.0.used_bytes.get()),
             None => u64::MAX,
-        };
-        of_limit.min(self.device_bytes())
+        }
     }
 
     /// Bytes of the device above the reserve, whatever the byte budget says.
@@ -146,7 +202,11 @@ impl DiskBudget {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+
     use super::{DeviceSpace, DiskBudget};
+    use crate::limits::SEGMENT_BYTES_MAX;
 
     const MIB: u64 = 1024 * 1024;
 
@@ -166,6 +226,63 @@ mod tests {
         budget.give_back(2 * MIB);
         assert!(budget.take(2 * MIB));
         assert_eq!(budget.refused_count(), 2);
+    }
+
+    #[test]
+    fn who_makes_room_hears_of_it_and_of_how_much() {
+        let budget = DiskBudget::new(Some(64 * MIB));
+        let hears = || {
+            let mut wait = Box::pin(budget.wait_room_wanted());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+            move || {
+                wait.as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_ready()
+            }
+        };
+        let mut heard = hears();
+        assert!(budget.take(62 * MIB));
+        assert!(!heard(), "a 32nd is left");
+        assert!(budget.take(1));
+        assert!(heard());
+        assert_eq!(budget.take_room_ahead_bytes(), 4 * MIB);
+        let mut heard = hears();
+        assert!(!budget.take(3 * MIB) && !budget.take(3 * MIB));
+        assert!(heard());
+        assert_eq!(
+            budget.take_room_ahead_bytes(),
+            6 * MIB,
+            "both are to find room"
+        );
+        assert_eq!(budget.take_room_ahead_bytes(), 4 * MIB, "once");
+        for _ in 0..9 {
+            assert!(!budget.take(3 * MIB));
+        }
+        assert_eq!(budget.take_room_ahead_bytes(), 8 * MIB, "an eighth at most");
+        assert!(!budget.take(30 * MIB));
+        assert_eq!(budget.take_room_ahead_bytes(), 30 * MIB, "or one as it is");
+        // What the device refuses is not for the byte budget to make up for.
+        budget.give_back(62 * MIB);
+        budget.set_device_space(DeviceSpace {
+            free_bytes: 0,
+            total_bytes: 1024 * MIB,
+            reserve: None,
+        });
+        let mut heard = hears();
+        assert!(!budget.take(10 * MIB));
+        assert!(!heard());
+        assert_eq!(budget.take_room_ahead_bytes(), 4 * MIB);
+        assert_eq!(DiskBudget::new(None).take_room_ahead_bytes(), 0);
+    }
+
+    #[test]
+    fn segments_are_small_where_the_budget_is() {
+        let most = |limit| DiskBudget::new(limit).segment_bytes_max();
+        assert_eq!(most(None), SEGMENT_BYTES_MAX);
+        assert_eq!(most(Some(1 << 60)), SEGMENT_BYTES_MAX);
+        assert_eq!(most(Some(1024 * MIB)), 16 << 20);
+        assert_eq!(most(Some(MIB)), 256 << 10);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod permits;
 mod read_buffers;
 mod read_points;
 pub mod retention;
+pub mod room;
 pub mod scrub;
 pub mod segment;
 mod side_table;

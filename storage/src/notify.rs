@@ -95,6 +95,18 @@ impl Drop for GateGuard {
     }
 }
 
+/// Runs two futures until one of them ends.
+pub(crate) async fn run_first(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| {
+        match one.as_mut().poll(context).is_ready() || other.as_mut().poll(context).is_ready() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
 /// Runs all futures to their end, `width` at a time.
 pub(crate) async fn run_all<F: Future<Output = ()>>(
     futures: impl IntoIterator<Item = F>,

@@ -1,18 +1,15 @@
 //! Retention: which closed segments of a log may go, as pure rules over facts.
 //!
-//! What it is        `retention.ms`, `retention.bytes`, DeleteRecords, the byte budget of the data
-//!                   directory and the reserve of the device; and when an active segment rolls.
-//! What it is not    the deleter: the partition log records the new log start offset first, then
-//!                   removes the files. No clock and no files here.
+//! What it is        `retention.ms`, `retention.bytes`, DeleteRecords; and when an active segment
+//!                   rolls.
+//! What it is not    the byte budget over all logs (`room`), nor the deleter: the partition log
+//!                   records the new log start offset first, then removes the files. No clock and
+//!                   no files here.
 //! Invariants        1. segments go oldest first, without a gap. 2. nothing at or behind the high
 //!                   watermark goes. 3. nothing goes by time while the clock is not synchronised.
-//!                   4. held data (not yet mirrored) goes only when the caller allows it for space.
+//!                   4. held data (not yet mirrored) does not go.
 //! Source            Kafka 4.3 `UnifiedLog.deleteOldSegments`, `LogSegment.shouldRoll`; design §4.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::cache::LogSlot;
-use crate::disk_budget::DeviceSpace;
 use crate::segment::ClosedSegment;
 
 /// The part of a topic's configuration that retention reads.
@@ -42,8 +39,10 @@ pub struct LogFacts<'a> {
     pub closed: &'a [ClosedSegment],
     /// Base offset of the active segment (of the append buffer when there is none).
     pub active_base_offset: i64,
-    /// Bytes of the active segment.
+    /// Bytes of the active segment and of the append buffer behind it.
     pub active_size_bytes: u64,
+    /// The active segment alone, as if it were closed now; `None` when there is none.
+    pub active: Option<ClosedSegment>,
     /// Largest timestamp in the active segment and the append buffer, ms since 1970.
     pub active_max_timestamp: Option<i64>,
     /// First offset still served, inclusive (DeleteRecords moves it ahead of the files).
@@ -92,7 +91,7 @@ pub fn plan_retention(
 }
 
 /// Log start offset once the first `count` closed segments are gone.
-fn log_start_after(facts: &LogFacts<'_>, count: usize) -> i64 {
+pub(crate) fn log_start_after(facts: &LogFacts<'_>, count: usize) -> i64 {
     let next = facts
         .closed
         .get(count)
@@ -112,7 +111,7 @@ fn count_below_start(facts: &LogFacts<'_>) -> usize {
 }
 
 /// Segments that are committed and not held.
-fn count_deletable(facts: &LogFacts<'_>, hold_from: Option<i64>) -> usize {
+pub(crate) fn count_deletable(facts: &LogFacts<'_>, hold_from: Option<i64>) -> usize {
     let end = hold_from.unwrap_or(i64::MAX).min(facts.high_watermark);
     facts
         .closed
@@ -195,109 +194,11 @@ pub fn is_roll_due(rules: &RollRules, size_bytes: u32, age_ms: u64, append_bytes
     size_bytes > 0 && (full || age_ms >= rules.segment_ms)
 }
 
-/// A log as the byte budget sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct BudgetLog<'a> {
-    /// The log.
-    pub slot: LogSlot,
-    /// Its facts.
-    pub facts: LogFacts<'a>,
-    /// `cleanup.policy` contains `delete`; other logs (offsets, state) are never cut for space.
-    pub delete: bool,
-}
-
-/// What goes to make room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BudgetPlan {
-    /// Segments to remove, oldest first over all logs; of one log always its oldest.
-    pub remove: Vec<(LogSlot, i64)>,
-    /// Log start offset of each log that loses segments.
-    pub log_start_offsets: BTreeMap<LogSlot, i64>,
-    /// Bytes that are still missing: appends are refused as "full" until somebody makes room.
-    pub unmet_bytes: u64,
-}
-
-/// Bytes that must go so that the data directory keeps its budget and the device its reserve.
-pub fn bytes_to_free(
-    used_bytes: u64,
-    limit_bytes: Option<u64>,
-    device: Option<DeviceSpace>,
-) -> u64 {
-    let over_limit = limit_bytes.map_or(0, |limit| used_bytes.saturating_sub(limit));
-    let into_reserve = device.map_or(0, |space| {
-        space.reserve_bytes().saturating_sub(space.free_bytes)
-    });
-    over_limit.max(into_reserve)
-}
-
-/// Chooses the oldest closed segments of all logs until `bytes` are free.
-///
-/// Held segments (not mirrored yet) are taken only with `may_take_held`, and only after all others.
-pub fn plan_budget(logs: &[BudgetLog<'_>], bytes: u64, may_take_held: bool) -> BudgetPlan {
-    let mut plan = BudgetPlan {
-        unmet_bytes: bytes,
-        ..BudgetPlan::default()
-    };
-    let mut taken: Vec<usize> = vec![0; logs.len()];
-    for held_too in [false, true] {
-        if !held_too || may_take_held {
-            take_oldest(logs, held_too, &mut taken, &mut plan);
-        }
-    }
-    plan
-}
-
-fn take_oldest(logs: &[BudgetLog<'_>], held_too: bool, taken: &mut [usize], plan: &mut BudgetPlan) {
-    let candidate = |number: usize, taken: &[usize]| {
-        let log = logs.get(number)?;
-        let count = *taken.get(number)?;
-        let hold = if held_too { None } else { log.facts.hold_from };
-        let segment = log.facts.closed.get(count)?;
-        let allowed = log.delete && count < count_deletable(&log.facts, hold);
-        allowed.then_some((age_key(&log.facts, count), number, segment))
-    };
-    let mut queue: BTreeSet<(i64, usize)> = (0..logs.len())
-        .filter_map(|number| candidate(number, taken))
-        .map(|(age, number, _)| (age, number))
-        .collect();
-    while plan.unmet_bytes > 0 {
-        let Some((_, number)) = queue.pop_first() else {
-            return;
-        };
-        let (Some((_, _, segment)), Some(log)) = (candidate(number, taken), logs.get(number))
-        else {
-            continue;
-        };
-        plan.unmet_bytes = plan
-            .unmet_bytes
-            .saturating_sub(u64::from(segment.size_bytes));
-        plan.remove.push((log.slot, segment.base_offset));
-        if let Some(count) = taken.get_mut(number) {
-            *count += 1;
-            plan.log_start_offsets
-                .insert(log.slot, log_start_after(&log.facts, *count));
-        }
-        queue.extend(candidate(number, taken).map(|(age, number, _)| (age, number)));
-    }
-}
-
-/// How old a segment is: its largest timestamp, or that of the nearest older segment that has one.
-fn age_key(facts: &LogFacts<'_>, number: usize) -> i64 {
-    let up_to = facts.closed.get(..=number).unwrap_or_default();
-    up_to
-        .iter()
-        .rev()
-        .find_map(|segment| segment.max_timestamp)
-        .unwrap_or(i64::MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
-        BudgetLog, LogFacts, RetentionPlan, RetentionRules, RollRules, WallClock, bytes_to_free,
-        is_roll_due, plan_budget, plan_retention,
+        LogFacts, RetentionPlan, RetentionRules, RollRules, WallClock, is_roll_due, plan_retention,
     };
-    use crate::disk_budget::DeviceSpace;
     use crate::segment::ClosedSegment;
 
     /// Four closed segments of ten offsets and 100 bytes each; the active one starts at 40.
@@ -316,6 +217,7 @@ mod tests {
             closed,
             active_base_offset: 40,
             active_size_bytes: 50,
+            active: None,
             active_max_timestamp: Some(5000),
             log_start_offset: 0,
             high_watermark: 45,
@@ -467,56 +369,5 @@ mod tests {
                 "{size} {age} {append}"
             );
         }
-    }
-
-    #[test]
-    fn the_budget_takes_the_oldest_of_all_logs_and_held_data_last() {
-        let first = closed([Some(1), Some(5), Some(6), Some(7)]);
-        let second = closed([Some(2), Some(3), Some(8), Some(9)]);
-        let mut held = facts(&second);
-        held.hold_from = Some(10);
-        let logs = [
-            BudgetLog {
-                slot: 1,
-                facts: facts(&first),
-                delete: true,
-            },
-            BudgetLog {
-                slot: 2,
-                facts: held,
-                delete: true,
-            },
-            BudgetLog {
-                slot: 3,
-                facts: facts(&first),
-                delete: false,
-            },
-        ];
-        let plan = plan_budget(&logs, 250, false);
-        assert_eq!(plan.remove, [(1, 0), (2, 0), (1, 10)]);
-        assert_eq!(plan.unmet_bytes, 0);
-        assert_eq!(
-            plan.log_start_offsets.into_iter().collect::<Vec<_>>(),
-            [(1, 20), (2, 10)]
-        );
-        let plan = plan_budget(&logs, 900, false);
-        assert_eq!((plan.remove.len(), plan.unmet_bytes), (5, 400));
-        let plan = plan_budget(&logs, 900, true);
-        assert_eq!((plan.remove.len(), plan.unmet_bytes), (8, 100));
-        assert_eq!(plan.remove[5], (2, 10));
-        assert_eq!(plan_budget(&logs, 0, true).remove, []);
-    }
-
-    #[test]
-    fn both_bounds_of_space_count() {
-        let space = DeviceSpace {
-            free_bytes: 60 << 20,
-            total_bytes: 1 << 30,
-            reserve: None,
-        };
-        assert_eq!(bytes_to_free(100, None, None), 0);
-        assert_eq!(bytes_to_free(100, Some(40), None), 60);
-        assert_eq!(bytes_to_free(100, Some(40), Some(space)), 4 << 20);
-        assert_eq!(bytes_to_free(10 << 20, Some(4 << 20), Some(space)), 6 << 20);
     }
 }

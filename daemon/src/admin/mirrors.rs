@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use super::{Control, NoAnswer};
 use crate::mirror_service::metrics::{lag_records, lag_seconds, last_success_seconds};
-use crate::mirror_service::write_paused;
+use crate::mirror_service::{MirrorReport, write_paused};
 
 /// What one shard says of a mirror.
-type Part = (MirrorStatus, usize, i64);
+type Part = (MirrorReport, i64);
 
 /// Everything about all mirrors.
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Response {
@@ -90,20 +90,20 @@ async fn collect(control: &Control) -> Result<Vec<Value>, NoAnswer> {
             .ask(shard, |shard| {
                 let mirrors = shard.state().mirrors();
                 (
-                    mirrors.status(),
+                    mirrors.reports(),
                     mirrors.downlink_status(),
                     shard.wall_clock_ms(),
                 )
             })
             .await?;
-        let (statuses, of_downlinks, now_ms) = parts;
+        let (reports, of_downlinks, now_ms) = parts;
         for status in of_downlinks {
             let parts = downlinks.entry(status.name.clone()).or_default();
             parts.push(status);
         }
-        for (status, kept_bytes) in statuses {
-            let parts = by_name.entry(status.name.clone()).or_default();
-            parts.push((status, kept_bytes, now_ms));
+        for report in reports {
+            let parts = by_name.entry(report.status.name.clone()).or_default();
+            parts.push((report, now_ms));
         }
     }
     let all = by_name.iter().map(|(name, parts)| {
@@ -117,28 +117,25 @@ async fn collect(control: &Control) -> Result<Vec<Value>, NoAnswer> {
 }
 
 fn mirror_json(name: &str, parts: &[Part]) -> Value {
-    let sum =
-        |of: fn(&MirrorStatus) -> u64| -> u64 { parts.iter().map(|(status, ..)| of(status)).sum() };
-    let lanes = parts.iter().flat_map(|(status, ..)| &status.lanes);
+    let statuses = || parts.iter().map(|(report, _)| &report.status);
+    let sum = |of: fn(&MirrorStatus) -> u64| -> u64 { statuses().map(of).sum() };
+    let lanes = statuses().flat_map(|status| &status.lanes);
     let of_lanes = |of: fn(&LaneStatus) -> u64| -> u64 { lanes.clone().map(of).sum() };
-    let link = worst(parts.iter().map(|(status, ..)| status.link));
+    let link = worst(statuses().map(|status| status.link));
     let age = parts
         .iter()
-        .map(|(status, _, now_ms)| lag_seconds(status, *now_ms))
+        .map(|(report, now_ms)| lag_seconds(&report.status, *now_ms))
         .max();
-    let last = parts
-        .iter()
-        .map(|(status, ..)| last_success_seconds(status))
-        .max();
-    let fault = parts
-        .iter()
-        .find_map(|(status, ..)| status.link_fault.clone());
-    let kept: usize = parts.iter().map(|(_, kept, _)| *kept).sum();
+    let last = statuses().map(last_success_seconds).max();
+    let fault = statuses().find_map(|status| status.link_fault.clone());
+    let kept: u64 = parts.iter().map(|(report, _)| report.kept_bytes).sum();
+    let lag_bytes: u64 = parts.iter().map(|(report, _)| report.lag_bytes).sum();
     json!({
         "name": name,
         "link": link,
         "link_fault": fault,
         "lag_records": sum(lag_records),
+        "lag_bytes": lag_bytes,
         "oldest_unmirrored_age_seconds": age,
         "last_success_time_seconds": last,
         "records": sum(|status| status.counters.records),
@@ -214,8 +211,9 @@ fn lane_json(lane: &LaneStatus) -> Value {
         "target_partition": lane.target_partition,
         "cursor": lane.cursor,
         "high_watermark": lane.high_watermark,
-        "lag_records": lane.high_watermark.saturating_sub(lane.cursor),
+        "lag_records": lane.lag_records(),
         "mirrored_records": lane.mirrored_records,
+        "missing_records": lane.missing_records,
         "fault": lane.fault,
     })
 }

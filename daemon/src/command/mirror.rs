@@ -13,6 +13,67 @@ Examples:
   sluice mirror status --output json
   sluice mirror pause headquarters";
 
+/// What is shown of a mirror.
+const MIRROR_HEADINGS: &[&str] = &[
+    "NAME",
+    "LINK",
+    "LINK-FAULT",
+    "LAG-RECORDS",
+    "LAG-BYTES",
+    "LAG-SECONDS",
+    "RECORDS",
+    "SENT-BYTES",
+    "MONTH-BYTES",
+    "RETRIES",
+    "MISSING-RECORDS",
+    "GAPS",
+    "DEAD-LETTERS",
+    "POSSIBLE-DUPLICATES",
+];
+
+/// Where that stands in the answer.
+const MIRROR_FIELDS: &[&str] = &[
+    "name",
+    "link",
+    "link_fault",
+    "lag_records",
+    "lag_bytes",
+    "oldest_unmirrored_age_seconds",
+    "records",
+    "sent_bytes",
+    "month_bytes",
+    "retries",
+    "missing_records",
+    "gaps",
+    "dead_letters",
+    "possible_duplicate_batches",
+];
+
+/// What is shown of a partition.
+const PARTITION_HEADINGS: &[&str] = &[
+    "MIRROR",
+    "TOPIC",
+    "PARTITION",
+    "TARGET",
+    "TARGET-PARTITION",
+    "CURSOR",
+    "HIGH-WATERMARK",
+    "LAG-RECORDS",
+    "FAULT",
+];
+
+/// Where that stands in the answer, behind the name of the mirror.
+const PARTITION_FIELDS: &[&str] = &[
+    "topic",
+    "partition",
+    "target_topic",
+    "target_partition",
+    "cursor",
+    "high_watermark",
+    "lag_records",
+    "fault",
+];
+
 /// The commands of `sluice mirror`.
 #[derive(Debug, Subcommand)]
 pub enum MirrorCommand {
@@ -80,43 +141,11 @@ impl TableArguments {
         let mut downlink_partitions = Table::new(DOWNLINK_PARTITION_HEADINGS);
         for mirror in self.mirrors()? {
             add_downlink(&mirror, &mut downlinks, &mut downlink_partitions);
-            mirrors.push(cells(
-                &mirror,
-                &[
-                    "name",
-                    "link",
-                    "link_fault",
-                    "lag_records",
-                    "oldest_unmirrored_age_seconds",
-                    "records",
-                    "sent_bytes",
-                    "month_bytes",
-                    "retries",
-                    "gaps",
-                    "dead_letters",
-                    "possible_duplicate_batches",
-                ],
-            ));
-            for lane in mirror
-                .get("lanes")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
+            mirrors.push(cells(&mirror, MIRROR_FIELDS));
+            let lanes = mirror.get("lanes").and_then(Value::as_array);
+            for lane in lanes.into_iter().flatten() {
                 let mut row = cells(&mirror, &["name"]);
-                row.append(&mut cells(
-                    lane,
-                    &[
-                        "topic",
-                        "partition",
-                        "target_topic",
-                        "target_partition",
-                        "cursor",
-                        "high_watermark",
-                        "lag_records",
-                        "fault",
-                    ],
-                ));
+                row.append(&mut cells(lane, PARTITION_FIELDS));
                 partitions.push(row);
             }
         }
@@ -131,33 +160,6 @@ impl TableArguments {
         Ok(Output::new(self.output).report(&report)?)
     }
 }
-
-const MIRROR_HEADINGS: &[&str] = &[
-    "NAME",
-    "LINK",
-    "LINK-FAULT",
-    "LAG-RECORDS",
-    "LAG-SECONDS",
-    "RECORDS",
-    "SENT-BYTES",
-    "MONTH-BYTES",
-    "RETRIES",
-    "GAPS",
-    "DEAD-LETTERS",
-    "POSSIBLE-DUPLICATES",
-];
-
-const PARTITION_HEADINGS: &[&str] = &[
-    "MIRROR",
-    "TOPIC",
-    "PARTITION",
-    "TARGET",
-    "TARGET-PARTITION",
-    "CURSOR",
-    "HIGH-WATERMARK",
-    "LAG-RECORDS",
-    "FAULT",
-];
 
 const DOWNLINK_HEADINGS: &[&str] = &[
     "NAME",

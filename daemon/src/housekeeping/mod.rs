@@ -1,7 +1,8 @@
 //! Housekeeping of one shard: what nobody waits for.
 //!
-//! What it is        three tasks of low priority: [`retention`] (time, bytes, space, idle logs),
-//!                   [`compaction`] and [`scrub`]. They say when; the rules are `storage`'s.
+//! What it is        three tasks of low priority: [`retention`] (time, bytes, idle logs; with
+//!                   [`room`]), [`compaction`] and [`scrub`]. They say when; the rules are
+//!                   `storage`'s.
 //! What it is not    on the way of any request.
 //! Invariants        1. an idle broker wakes every ten seconds and touches no file. 2. the log of
 //! the
@@ -11,6 +12,7 @@
 
 mod compaction;
 mod retention;
+mod room;
 mod scrub;
 
 use std::rc::Rc;
@@ -65,6 +67,7 @@ fn log_facts<'a>(shard: &Shard, partition: &Partition, segments: &'a SegmentFact
             .unwrap_or(log_start_offset),
         active_size_bytes: segments.buffered_bytes
             + active.map_or(0, |active| u64::from(active.size_bytes)),
+        active,
         active_max_timestamp: active_timestamp.max(segments.buffered_max_timestamp),
         log_start_offset,
         high_watermark: partition.high_watermark(),

@@ -1,8 +1,8 @@
 //! Retention, room on the disk, and logs that fell silent.
 //!
-//! What it is        one task that makes room, rolls what has grown and settles silent logs every
-//!                   ten seconds, and removes what is too old or too much every
-//!                   `log.retention.check.interval.ms`.
+//! What it is        one task that rolls what has grown and settles silent logs every ten seconds,
+//!                   makes room then and whenever it is wanted, and removes what is too old or too
+//!                   much every `log.retention.check.interval.ms`.
 //! Invariants        1. a byte budget makes room by removing the oldest records; a disk that fills
 //!                      up does not: acknowledged records survive it, and appends are refused.
 //!                   2. as with Kafka, a record older than the retention lives until the next
@@ -16,16 +16,13 @@ use std::time::Duration;
 use kafka_lite::catalog::Catalog;
 use storage::disk::Clock;
 use storage::disk_budget::DeviceSpace;
-use storage::retention::{
-    BudgetLog, BudgetPlan, RetentionRules, RollRules, bytes_to_free, is_roll_due, plan_budget,
-    plan_retention,
-};
-use storage::{ChangeError, LogKey, SegmentFacts};
+use storage::retention::{RetentionRules, RollRules, is_roll_due, plan_retention};
+use storage::{ChangeError, LogKey};
 use tracing::{info, warn};
 
+use super::room::RoomMaker;
 use super::{is_kept_whole, is_sound, log_facts, wall_clock};
 use crate::limits::{HOUSEKEEPING_INTERVAL, HOUSEKEEPING_INTERVAL_FULL, SETTLE_AFTER};
-use crate::mirror_service::MirrorService;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -33,22 +30,16 @@ use crate::shard::Shard;
 pub(super) async fn run(shard: Rc<Shard>) {
     let mut keeper = Keeper {
         check_interval: check_interval(&shard),
+        room: RoomMaker::new(&shard),
         shard,
         memos: BTreeMap::new(),
         full_round_at: Duration::ZERO,
-        is_short: false,
         is_device_short: false,
     };
     keeper.full_round_at = keeper.shard.clock().now() + keeper.check_interval;
     keeper.measure().await;
     loop {
-        let is_full = keeper.shard.state().engine().stats().disk_full;
-        monoio::time::sleep(if is_full {
-            HOUSEKEEPING_INTERVAL_FULL
-        } else {
-            HOUSEKEEPING_INTERVAL.min(keeper.check_interval)
-        })
-        .await;
+        keeper.pause().await;
         if keeper.shard.is_stopping() {
             return;
         }
@@ -79,13 +70,33 @@ struct Keeper {
     check_interval: Duration,
     memos: BTreeMap<LogKey, Memo>,
     full_round_at: Duration,
-    /// The last round could not make enough room.
-    is_short: bool,
+    room: RoomMaker,
     /// The device was short of room at the last look.
     is_device_short: bool,
 }
 
 impl Keeper {
+    /// Waits for the next round; meanwhile makes room as soon as it is wanted.
+    async fn pause(&self) {
+        let is_full = self.shard.state().engine().stats().disk_full;
+        let interval = match is_full {
+            true => HOUSEKEEPING_INTERVAL_FULL,
+            false => HOUSEKEEPING_INTERVAL.min(self.check_interval),
+        };
+        let round_at = self.shard.clock().now() + interval;
+        loop {
+            let left = round_at.saturating_sub(self.shard.clock().now());
+            monoio::select! {
+                () = monoio::time::sleep(left) => return,
+                () = self.room.wait_wanted() => {}
+            }
+            if self.shard.is_stopping() {
+                return;
+            }
+            self.room.make().await;
+        }
+    }
+
     async fn round(&mut self) {
         let now = self.shard.clock().now();
         let is_full_round = now >= self.full_round_at;
@@ -109,7 +120,8 @@ impl Keeper {
             self.memos.retain(|key, _| here(key));
         }
         self.measure().await;
-        self.make_room(&partitions).await;
+        self.tell_short_device().await;
+        self.room.make().await;
     }
 
     async fn look_at(
@@ -248,24 +260,6 @@ impl Keeper {
         Ok(space)
     }
 
-    /// What goes first: what is mirrored, then what is not where its mirror allows that.
-    fn plan(&self, logs: &[BudgetLog<'_>], partitions: &[Rc<Partition>], bytes: u64) -> BudgetPlan {
-        let plan = plan_budget(logs, bytes, false);
-        if plan.unmet_bytes == 0 {
-            return plan;
-        }
-        let may_drop = |partition: &Partition| MirrorService::may_drop(&self.shard, partition);
-        let logs: Vec<BudgetLog<'_>> = logs
-            .iter()
-            .zip(partitions)
-            .map(|(log, partition)| BudgetLog {
-                delete: log.delete && (log.facts.hold_from.is_none() || may_drop(partition)),
-                ..*log
-            })
-            .collect();
-        plan_budget(&logs, bytes, true)
-    }
-
     /// Says once that the device is nearly full; one shard speaks for all.
     async fn tell_short_device(&mut self) {
         if self.shard.id() != 0 {
@@ -283,59 +277,5 @@ impl Keeper {
             );
         }
         self.is_device_short = is_short;
-    }
-
-    /// Removes the oldest segments of all topics while the byte budget is short, a little ahead of
-    /// the moment when appends would be refused. Without a budget nothing goes but by the topics'
-    /// own retention: somebody else may have filled the disk.
-    async fn make_room(&mut self, partitions: &[Rc<Partition>]) {
-        self.tell_short_device().await;
-        let engine = self.shard.state().engine();
-        let budget = engine.disk_budget();
-        let shards = u64::from(self.shard.shard_count()).max(1);
-        let limit = self.shard.config().storage_bytes_max;
-        let limit = limit.map(|bytes| bytes.div_euclid(shards));
-        let ahead = limit.map_or(0, |limit| limit >> 4);
-        let bytes = bytes_to_free(budget.used_bytes() + ahead, limit, None);
-        if bytes == 0 {
-            self.is_short = false;
-            return;
-        }
-        let segments: Vec<SegmentFacts> =
-            partitions.iter().map(|one| one.log().segments()).collect();
-        let logs: Vec<BudgetLog<'_>> = partitions
-            .iter()
-            .zip(&segments)
-            .map(|(partition, segments)| BudgetLog {
-                slot: partition.log().slot(),
-                facts: log_facts(&self.shard, partition, segments),
-                delete: partition.config().cleanup_policy.is_delete
-                    && !is_kept_whole(partition)
-                    && is_sound(partition),
-            })
-            .collect();
-        let plan = self.plan(&logs, partitions, bytes);
-        for partition in partitions {
-            let start = plan.log_start_offsets.get(&partition.log().slot()).copied();
-            let Some(start) = start else { continue };
-            warn!(
-                ?partition,
-                log_start_offset = start,
-                "the oldest records go for lack of room"
-            );
-            if let Err(error) = partition.log().set_log_start_offset(start).await {
-                warn!(?partition, %error, "no room was made");
-            }
-        }
-        if !plan.remove.is_empty() {
-            engine.handle_space_freed();
-        }
-        if plan.unmet_bytes > 0 && !self.is_short {
-            warn!(
-                bytes = plan.unmet_bytes,
-                "the byte budget is short and nothing more may be removed; appends are refused when it is used up"
-            );
-        }
-        self.is_short = plan.unmet_bytes > 0;
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mirror::downlink::{DownlinkStatus, InletStatus};
 use mirror::{LaneStatus, MirrorStatus};
 
-use super::MirrorService;
+use super::{MirrorReport, MirrorService};
 use crate::metrics::{Collector, Family, Kind};
 use crate::shard::Shard;
 
@@ -15,8 +15,8 @@ pub(super) fn register(shard: &Rc<Shard>, service: &Rc<MirrorService>) {
     let clock = Rc::downgrade(shard);
     shard.register_collector(move |collector| {
         let now_ms = clock.upgrade().map_or(0, |shard| shard.wall_clock_ms());
-        for (status, kept_bytes) in service.status() {
-            collect(collector, &status, kept_bytes, now_ms);
+        for report in service.reports() {
+            collect(collector, &report, now_ms);
         }
         for status in service.downlink_status() {
             collect_downlink(collector, &status);
@@ -24,10 +24,10 @@ pub(super) fn register(shard: &Rc<Shard>, service: &Rc<MirrorService>) {
     });
 }
 
-fn collect(collector: &mut Collector, status: &MirrorStatus, kept_bytes: usize, now_ms: i64) {
+fn collect(collector: &mut Collector, report: &MirrorReport, now_ms: i64) {
+    let status = &report.status;
     let name = [("mirror", status.name.as_str())];
     let counters = &status.counters;
-    let kept = u64::try_from(kept_bytes).unwrap_or(0);
     for (family, value) in [
         (&RECORDS, counters.records),
         (&BATCHES, counters.batches),
@@ -40,13 +40,14 @@ fn collect(collector: &mut Collector, status: &MirrorStatus, kept_bytes: usize, 
         (&CONFLICTS, counters.conflicts),
         (&LOOPS, counters.loops),
         (&RESETS, counters.watchdog_resets),
-        (&KEPT, kept),
+        (&KEPT, report.kept_bytes),
         (&MONTH, status.month_bytes),
         (&MISSING, sum(status, |lane| lane.missing_records)),
         (&GAPS, sum(status, |lane| lane.gaps)),
         (&DEAD_LETTERS, sum(status, |lane| lane.dead_letters)),
         (&DUPLICATES, sum(status, |lane| lane.possible_duplicates)),
         (&LAG, lag_records(status)),
+        (&LAG_BYTES, report.lag_bytes),
         (&LAG_SECONDS, lag_seconds(status, now_ms)),
         (&LAST_SUCCESS, last_success_seconds(status)),
     ] {
@@ -101,9 +102,7 @@ fn sum(status: &MirrorStatus, of: impl Fn(&LaneStatus) -> u64) -> u64 {
 
 /// Records that the centre does not have.
 pub(crate) fn lag_records(status: &MirrorStatus) -> u64 {
-    sum(status, |lane| {
-        u64::try_from(lane.high_watermark.saturating_sub(lane.cursor)).unwrap_or(0)
-    })
+    sum(status, LaneStatus::lag_records)
 }
 
 /// Age of the oldest record that waits, in seconds, as far as it is known.
@@ -150,11 +149,12 @@ families! {
     RESETS Counter "sluice_mirror_watchdog_resets_total" "Times that all connections were opened anew for lack of progress.";
     KEPT Gauge "sluice_mirror_kept_bytes" "Bytes of batches kept until the centre acknowledges them.";
     MONTH Gauge "sluice_mirror_month_bytes" "Bytes sent to the centre and received from it in this month.";
-    MISSING Counter "sluice_mirror_missing_records_total" "Records that were removed before they were mirrored.";
+    MISSING Counter "sluice_mirror_missing_records_total" "Records that were removed before they were mirrored, announced to the centre or not yet.";
     GAPS Counter "sluice_mirror_gaps_total" "Gaps announced to the centre.";
     DEAD_LETTERS Counter "sluice_mirror_dead_letters_total" "Records that the centre refused for good.";
     DUPLICATES Counter "sluice_mirror_possible_duplicate_batches_total" "Batches that may stand twice at the centre.";
     LAG Gauge "sluice_mirror_lag_records" "Records that the centre does not have yet.";
+    LAG_BYTES Gauge "sluice_mirror_lag_bytes" "Stored bytes of records that the centre does not have yet.";
     LAG_SECONDS Gauge "sluice_mirror_oldest_unmirrored_age_seconds" "Age of the oldest record that the centre does not have.";
     LAST_SUCCESS Gauge "sluice_mirror_last_success_time_seconds" "When the centre last acknowledged something, since 1970.";
     DOWN_RECORDS Counter "sluice_mirror_downlink_records_total" "Records of the centre that were appended here.";

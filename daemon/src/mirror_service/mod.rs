@@ -27,6 +27,7 @@ use mirror::{
     SourceStart,
 };
 use mirror::{StateKey, Usage};
+use storage::room::Unmirrored;
 use tracing::{error, warn};
 
 use self::connection::Host;
@@ -51,6 +52,16 @@ type CursorKey = (String, String, i32);
 
 /// Parts of a mirror's lanes of which its downlink gets one.
 const DOWNLINK_LANES_PARTS: usize = 4;
+
+/// What there is to say of a mirror on one shard.
+pub(crate) struct MirrorReport {
+    /// What it says of itself.
+    pub(crate) status: MirrorStatus,
+    /// Bytes of batches that are kept until the centre acknowledges them.
+    pub(crate) kept_bytes: u64,
+    /// Bytes stored of records that the centre does not have.
+    pub(crate) lag_bytes: u64,
+}
 
 /// The mirrors of a shard.
 #[derive(Default)]
@@ -308,19 +319,30 @@ impl MirrorService {
         Some(held.unwrap_or_else(|| partition.log().log_start_offset()))
     }
 
-    /// Whether unmirrored records of a partition may go for lack of room.
-    pub(crate) fn may_drop(shard: &Shard, partition: &Partition) -> bool {
-        let mut configs = shard.config().mirrors.iter();
-        configs.all(|one| one.drops_oldest || one.priority_of(partition.topic()).is_none())
+    /// What becomes of unmirrored records of a partition when nothing else is left to make room.
+    pub(crate) fn unmirrored(shard: &Shard, partition: &Partition) -> Unmirrored {
+        let configs = shard.config().mirrors.iter();
+        let mut brought = configs.clone().flat_map(|config| &config.brought);
+        if brought.any(|topics| topics.centre_of(partition.topic()).is_some()) {
+            // The last records that came are the downlink's cursor.
+            return Unmirrored::Stays;
+        }
+        let wanted = configs.filter_map(|config| {
+            let priority = config.priority_of(partition.topic())?;
+            Some(config.drops_oldest.then_some(priority))
+        });
+        // One that keeps them decides for all, and so does the one to which they matter most.
+        let all: Option<Vec<u8>> = wanted.collect();
+        match all.map(|all| all.into_iter().min().unwrap_or(u8::MAX)) {
+            Some(priority) => Unmirrored::Goes { priority },
+            None => Unmirrored::Stays,
+        }
     }
 
-    /// What every mirror of this shard says of itself, with the bytes that it keeps.
-    pub(crate) fn status(&self) -> Vec<(MirrorStatus, usize)> {
+    /// What there is to say of every mirror of this shard.
+    pub(crate) fn reports(&self) -> Vec<MirrorReport> {
         let runners = self.runners.borrow();
-        let statuses = runners.iter();
-        statuses
-            .map(|runner| (runner.status(), runner.kept_bytes()))
-            .collect()
+        runners.iter().map(|runner| runner.report()).collect()
     }
 
     /// What every downlink of this shard says of itself.

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_lite::catalog::MIRROR_TOPIC;
-use mirror::{
-    Address, ConnectionId, LaneKey, Mirror, MirrorStatus, Now, Output, SourceKey, SourceStart,
-};
+use mirror::{Address, ConnectionId, LaneKey, Mirror, Now, Output, SourceKey, SourceStart};
 use rustls::ClientConfig;
 use storage::disk::Clock;
 use tracing::{info, warn};
 
+use super::MirrorReport;
 use super::connection::{self, Host, Link};
 use crate::config::mirror::MirrorConfig;
 use crate::controller::{self, Committed};
@@ -74,12 +73,23 @@ impl Runner {
         &self.config
     }
 
-    pub(super) fn status(&self) -> MirrorStatus {
-        self.mirror.borrow().status()
+    pub(super) fn report(&self) -> MirrorReport {
+        let mirror = self.mirror.borrow();
+        MirrorReport {
+            status: mirror.status(),
+            kept_bytes: u64::try_from(mirror.kept_bytes()).unwrap_or(u64::MAX),
+            lag_bytes: self.lag_bytes(&mirror),
+        }
     }
 
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.mirror.borrow().kept_bytes()
+    fn lag_bytes(&self, mirror: &Mirror) -> u64 {
+        let sources = self.sources.borrow();
+        let of_source = |(key, partition): (&SourceKey, &Rc<Partition>)| {
+            let from = mirror.waits_from(*key)?;
+            let end = partition.high_watermark();
+            Some(partition.log().segments().bytes_from(from, end))
+        };
+        sources.iter().filter_map(of_source).sum()
     }
 
     pub(super) fn hold_from(&self, key: SourceKey) -> Option<i64> {

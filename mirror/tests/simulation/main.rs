@@ -164,8 +164,8 @@ fn a_refused_record_goes_to_the_dead_letters_and_blocks_nothing() {
     assert_eq!(world.mirror.status().lanes[0].dead_letters, 3);
 }
 
-#[test]
-fn what_was_removed_unmirrored_is_announced() {
+/// Mirrors ten records of one partition, then cuts the link for as long as the test wants.
+fn cut_behind_ten_records() -> World {
     let weather = Weather {
         latency_ms: 10,
         write_ms: 5,
@@ -179,23 +179,68 @@ fn what_was_removed_unmirrored_is_announced() {
     world.cut();
     world.weather.cut_every_ms = 0;
     world.run_until(6_000);
+    world
+}
+
+/// Offset of a record that announces a gap, and the gap.
+type Announced = (i64, (i64, i64));
+
+/// Offsets at the centre, and the gaps that are announced there.
+fn seen_with_gaps(world: &World) -> (Vec<i64>, Vec<Announced>) {
+    let seen = world.centre.seen(TOPIC);
+    let gaps = seen.iter().filter_map(|one| Some((one.offset, one.gap?)));
+    (seen.iter().map(|one| one.offset).collect(), gaps.collect())
+}
+
+#[test]
+fn what_was_removed_unmirrored_is_announced() {
+    let mut world = cut_behind_ten_records();
     for _ in 0..3 {
         world.append(0, 10);
     }
     world.run_until(8_000);
     world.trim(0, 30);
+    let lane = world.mirror.status().lanes[0].clone();
+    let expected = (0, 20, 10);
+    assert_eq!(
+        (lane.gaps, lane.missing_records, lane.lag_records()),
+        expected,
+        "told before it is announced"
+    );
     world.run_until(9_000);
     world.finish(600_000);
-    let seen = world.centre.seen(TOPIC);
-    let offsets: Vec<i64> = seen.iter().map(|one| one.offset).collect();
+    let (offsets, gaps) = seen_with_gaps(&world);
     assert_eq!(offsets, (0..10).chain(30..40).collect::<Vec<i64>>());
-    let gaps: Vec<_> = seen
-        .iter()
-        .filter_map(|one| Some((one.offset, one.gap?)))
-        .collect();
     assert_eq!(gaps, [(30, (10, 30))]);
     let lane = &world.mirror.status().lanes[0];
     assert_eq!((lane.gaps, lane.missing_records), (1, 20));
+}
+
+#[test]
+fn a_gap_up_to_the_end_is_announced_with_the_next_record_however_late_it_comes() {
+    for restarts in [false, true] {
+        let mut world = cut_behind_ten_records();
+        world.append(0, 10);
+        world.run_until(8_000);
+        world.trim(0, 20);
+        world.calm();
+        world.run_until(120_000);
+        let lane = world.mirror.status().lanes[0].clone();
+        let told = (lane.gaps, lane.missing_records, lane.lag_records());
+        assert_eq!(told, (0, 10, 0), "nothing waits");
+        assert_eq!(world.mirror.hold_from(lane.key.source), Some(10));
+        if restarts {
+            world.restart();
+        }
+        world.append(0, 1);
+        world.run_until(130_000);
+        world.finish(600_000);
+        let (offsets, gaps) = seen_with_gaps(&world);
+        assert_eq!(offsets, (0..10).chain(20..21).collect::<Vec<i64>>());
+        assert_eq!(gaps, [(20, (10, 20))], "restarts {restarts}");
+        let lane = &world.mirror.status().lanes[0];
+        assert_eq!((lane.gaps, lane.missing_records), (1, 10));
+    }
 }
 
 #[test]

@@ -279,6 +279,7 @@ impl<D: Disk, C: Clock> Engine<D, C> {
     /// Tells that space was freed on the device: writers that met a full disk try again at once.
     pub fn handle_space_freed(&self) {
         self.shared.set_disk_full(false);
+        self.shared.space_freed.notify();
         self.shared.journal.ring_changed.notify();
         self.shared.write_queue_changed.notify();
         self.shared.write_back.notify();

@@ -56,6 +56,8 @@ pub(crate) struct EngineState<D: Disk, C: Clock> {
     /// A log's append buffer has reached its size.
     pub(crate) full_log: Cell<bool>,
     pub(crate) disk_full: Cell<bool>,
+    /// Writes that met a full disk are tried again at once.
+    pub(crate) space_freed: Changes,
     /// A write met a full disk, and none has succeeded since: what operators are told, since
     /// `disk_full` pauses for each new attempt.
     pub(crate) lacks_space: Cell<bool>,
@@ -105,6 +107,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             write_back_gate: Rc::new(Gate::default()),
             full_log: Cell::new(false),
             disk_full: Cell::new(false),
+            space_freed: Changes::default(),
             lacks_space: Cell::new(false),
             free_after_carry_bytes: Cell::new(u64::MAX),
             replay_from: Cell::new(1),

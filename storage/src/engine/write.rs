@@ -17,6 +17,7 @@ use crate::engine::EngineState;
 use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::limits;
+use crate::notify::run_first;
 use crate::partition::state::{Log, LogState};
 use crate::segment::{
     Durability, FileKind, Segment, SegmentError, SegmentOptions, parse_file_name,
@@ -79,7 +80,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         let Some(active) = &state.segments.active else {
             return Step::Create(written.max(state.buffer.start_offset().unwrap_or(written)));
         };
-        let limit = state.config.segment_bytes.min(limits::SEGMENT_BYTES_MAX) as usize;
+        let limit = self.segment_bytes(state) as usize;
         let used = active.end_position() as usize;
         if used > 0 && used + first_bytes > limit {
             return Step::Roll;
@@ -92,9 +93,15 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         Step::Write { pieces, end_offset }
     }
 
+    /// Bytes at which a log's segments are closed.
+    fn segment_bytes(&self, state: &LogState<D>) -> u32 {
+        let most = self.store.budget().segment_bytes_max();
+        state.config.segment_bytes.min(most)
+    }
+
     async fn create_segment(&self, log: &Rc<Log<D>>, base_offset: i64) -> Result<(), SegmentError> {
         let options = SegmentOptions {
-            segment_bytes: log.state.borrow().config.segment_bytes,
+            segment_bytes: self.segment_bytes(&log.state.borrow()),
         };
         let directory = log.directory();
         if log.state.borrow().is_fresh {
@@ -218,10 +225,16 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
                     if !self.survives(log, error) || self.stopped() {
                         return;
                     }
-                    self.clock.sleep(limits::DISK_FULL_PAUSE).await;
+                    self.pause_full().await;
                 }
             }
         }
+    }
+
+    /// Waits before a write that met a full disk is tried again, less when space was freed.
+    pub(crate) async fn pause_full(&self) {
+        let freed = self.space_freed.after(self.space_freed.seen());
+        run_first(self.clock.sleep(limits::DISK_FULL_PAUSE), freed).await;
     }
 
     /// Whether the write may be tried again; otherwise the log is stopped.

@@ -50,7 +50,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
                     continue;
                 }
             }
-            self.clock.sleep(limits::DISK_FULL_PAUSE).await;
+            self.pause_full().await;
         }
     }
 

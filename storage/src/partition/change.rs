@@ -30,6 +30,26 @@ pub struct SegmentFacts {
     pub buffered_max_timestamp: Option<i64>,
 }
 
+impl SegmentFacts {
+    /// Bytes that are stored from `offset` (inclusive) on, of a log that ends at `end_offset`
+    /// (exclusive). Inside a segment by the share of its offsets.
+    pub fn bytes_from(&self, offset: i64, end_offset: i64) -> u64 {
+        let segments = || self.closed.iter().chain(&self.active);
+        let buffer_start = segments().last().map_or(offset, |last| last.next_offset);
+        let parts = segments()
+            .map(|one| (one.base_offset, one.next_offset, u64::from(one.size_bytes)))
+            .chain([(buffer_start, end_offset, self.buffered_bytes)]);
+        let of_part = |(start, end, bytes): (i64, i64, u64)| {
+            let all = u64::try_from(end.saturating_sub(start)).unwrap_or(0);
+            let wanted = u64::try_from(end.saturating_sub(offset.max(start))).unwrap_or(0);
+            let share = u128::from(bytes) * u128::from(wanted);
+            let share = share.checked_div(u128::from(all)).unwrap_or(0);
+            u64::try_from(share).unwrap_or(u64::MAX)
+        };
+        parts.map(of_part).sum()
+    }
+}
+
 impl From<SegmentError> for ChangeError {
     fn from(error: SegmentError) -> Self {
         match error {
@@ -270,5 +290,46 @@ fn ignore_missing(result: Result<(), DiskError>) -> Result<(), DiskError> {
     match result {
         Err(DiskError::NotFound { .. }) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SegmentFacts;
+    use crate::segment::ClosedSegment;
+
+    #[test]
+    fn bytes_behind_an_offset_are_told_by_segments_and_shares() {
+        let segment = |base_offset, next_offset, size_bytes| ClosedSegment {
+            base_offset,
+            next_offset,
+            max_timestamp: None,
+            size_bytes,
+        };
+        let facts = SegmentFacts {
+            closed: vec![segment(10, 20, 1000), segment(20, 30, 500)],
+            active: Some(segment(30, 40, 200)),
+            buffered_bytes: 90,
+            buffered_max_timestamp: None,
+        };
+        for (offset, expected) in [
+            (0, 1790),
+            (10, 1790),
+            (15, 1290),
+            (20, 790),
+            (29, 340),
+            (40, 90),
+            (42, 70),
+            (49, 0),
+            (60, 0),
+        ] {
+            assert_eq!(facts.bytes_from(offset, 49), expected, "{offset}");
+        }
+        let none = SegmentFacts {
+            closed: Vec::new(),
+            active: None,
+            ..facts
+        };
+        assert_eq!((none.bytes_from(5, 8), none.bytes_from(8, 8)), (90, 0));
     }
 }
