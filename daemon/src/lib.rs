@@ -24,6 +24,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 mod mirror_service;
+mod mqtt_bridge;
 mod mqtt_server;
 mod partition;
 pub mod shard;

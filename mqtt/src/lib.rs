@@ -13,6 +13,7 @@
 //!                   [`record`].
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod connection;
 pub mod encode;
 pub mod filter;

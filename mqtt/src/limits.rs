@@ -70,6 +70,41 @@ pub const PASSWORD_ITERATIONS_DEFAULT: u32 = 20_000;
 /// Iterations of a password's hash: an entry that would keep the thread for seconds is refused.
 pub const PASSWORD_ITERATIONS_MAX: u32 = 1_000_000;
 
+/// Messages that a bridge holds unacknowledged, whatever the broker sends at once. Beyond it the
+/// socket is not read.
+pub const BRIDGE_HELD_MAX: usize = 256;
+
+/// Bytes of messages that a bridge holds unacknowledged. Beyond it the socket is not read; what is
+/// being read comes on top.
+pub const BRIDGE_HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of messages that a bridge gives to the log at once. A larger message goes alone.
+pub const BRIDGE_BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Packets that `rumqttc` reads ahead of what a bridge takes; each may have the largest size.
+pub const BRIDGE_PACKETS_AHEAD: usize = 10;
+
+/// Filters of one bridge: they go in one SUBSCRIBE. More are refused at start.
+pub const BRIDGE_FILTERS_MAX: usize = 64;
+
+/// Bridges of one gateway; each holds memory of its own. More are refused at start.
+pub const BRIDGES_MAX: usize = 8;
+
+/// First pause in ms before a broker that was lost is dialled again, on average three quarters of
+/// it; doubles with each failure.
+pub const BRIDGE_PAUSE_MS_MIN: u64 = 500;
+
+/// Longest pause in ms between two tries.
+pub const BRIDGE_PAUSE_MS_MAX: u64 = 60_000;
+
+/// A connection that lasted so long in ms starts the pauses anew.
+pub const BRIDGE_STEADY_MS: u64 = 30_000;
+
+/// Pause in ms before the log is tried again with what it refused: a full disk, a topic that cannot
+/// be made.
+pub const BRIDGE_RETRY_MS: u64 = 1_000;
+
+const _: () = assert!(BRIDGE_BATCH_BYTES_MAX <= BRIDGE_HELD_BYTES_MAX);
 const _: () = assert!(PASSWORD_ITERATIONS_DEFAULT <= PASSWORD_ITERATIONS_MAX);
 const _: () = assert!(RECEIVE_MAXIMUM as usize <= RECEIVED_IDS_MAX);
 const _: () = assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX_DEFAULT);

@@ -30,6 +30,7 @@ use crate::health;
 use crate::io::disk::FileDriver;
 use crate::limits::SHARD_ANSWER_TIMEOUT;
 use crate::metrics::{Collector, Family, Kind, Sample, prometheus};
+use crate::mqtt_bridge::BridgeTask;
 use crate::shard::mail::{MailSender, TooManySenders};
 use crate::shard::{Message, Process, Shard, ShardId, run};
 
@@ -37,10 +38,10 @@ use crate::shard::{Message, Process, Shard, ShardId, run};
 const FULL_RING_PAUSE: Duration = Duration::from_millis(1);
 
 /// The control thread's way to all shards.
-#[derive(Debug)]
 pub struct Control {
     senders: Vec<Mutex<MailSender<Message>>>,
     driver: FileDriver,
+    bridges: Vec<Arc<BridgeTask>>,
 }
 
 /// A shard did not answer in time.
@@ -56,13 +57,26 @@ impl Control {
     ///
     /// # Errors
     /// [`TooManySenders`].
-    pub fn new(process: &Process, driver: FileDriver) -> Result<Self, TooManySenders> {
+    pub(crate) fn new(
+        process: &Process,
+        driver: FileDriver,
+        bridges: Vec<Arc<BridgeTask>>,
+    ) -> Result<Self, TooManySenders> {
         let senders = process
             .mailboxes
             .iter()
             .map(|mailbox| mailbox.connect(None).map(Mutex::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { senders, driver })
+        Ok(Self {
+            senders,
+            driver,
+            bridges,
+        })
+    }
+
+    /// The bridges to other MQTT brokers.
+    pub(crate) fn bridges(&self) -> &[Arc<BridgeTask>] {
+        &self.bridges
     }
 
     /// Numbers of all shards.
@@ -95,16 +109,26 @@ impl Control {
         shard: ShardId,
         question: impl FnOnce(&Rc<Shard>, oneshot::Sender<T>) + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        let (answer, result) = oneshot::channel();
-        let message: Message = Box::new(move |shard| question(shard, answer));
-        let asked = async {
-            self.send(shard, message).await;
-            result.await
-        };
+        let asked = self.call(shard, question);
         match tokio::time::timeout(SHARD_ANSWER_TIMEOUT, asked).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) | Err(_) => Err(NoAnswer { shard }),
+            Ok(answered) => answered,
+            Err(_elapsed) => Err(NoAnswer { shard }),
         }
+    }
+
+    /// Like [`Control::ask_later`], for work that takes as long as it takes.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when the shard has dropped the question.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&Rc<Shard>, oneshot::Sender<T>) + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let (answer, result) = oneshot::channel();
+        self.send(shard, Box::new(move |shard| question(shard, answer)))
+            .await;
+        result.await.map_err(|_| NoAnswer { shard })
     }
 
     /// The first trouble of any shard; not to answer is one.
@@ -156,6 +180,9 @@ impl Control {
                     silent += 1;
                 }
             }
+        }
+        for bridge in &self.bridges {
+            bridge.collect(&mut process);
         }
         process.number(&SILENT, &[], silent);
         process.number(&DRIVER, &[("driver", self.driver.name())], 1);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::mirrors::{axum_json, failed};
 use super::{Control, NoAnswer};
 use crate::limits::MQTT_STATUS_CLIENTS_MAX;
+use crate::mqtt_bridge::BridgeStatus;
 use crate::mqtt_server::metrics::Totals;
 use crate::mqtt_server::status::{ClientStatus, MqttStatus};
 use crate::shard::ShardId;
@@ -21,7 +22,7 @@ use crate::shard::ShardId;
 /// Everything about the listener.
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Response {
     match collect(&control).await {
-        Ok(parts) => axum_json(&status_json(parts)),
+        Ok(parts) => axum_json(&status_json(parts, &control)),
         Err(no_answer) => failed(&no_answer),
     }
 }
@@ -39,7 +40,7 @@ async fn collect(control: &Control) -> Result<Vec<(ShardId, MqttStatus)>, NoAnsw
     Ok(parts)
 }
 
-fn status_json(parts: Vec<(ShardId, MqttStatus)>) -> Value {
+fn status_json(parts: Vec<(ShardId, MqttStatus)>, control: &Control) -> Value {
     let all = || parts.iter().map(|(_, part)| part);
     let total = |of: fn(&Totals) -> u64| -> u64 { all().map(|part| of(&part.totals)).sum() };
     let sum = |of: fn(&MqttStatus) -> usize| -> usize { all().map(of).sum() };
@@ -63,6 +64,8 @@ fn status_json(parts: Vec<(ShardId, MqttStatus)>) -> Value {
                 .map(|client| client_json(*shard, client))
         })
         .collect();
+    let bridges = control.bridges().iter();
+    let bridges: Vec<Value> = bridges.map(|one| bridge_json(&one.status())).collect();
     json!({
         "connections": connections,
         "connections_opened": total(|totals| totals.opened),
@@ -76,8 +79,25 @@ fn status_json(parts: Vec<(ShardId, MqttStatus)>) -> Value {
         "publishes_refused": total(|totals| totals.refused),
         "deliveries": total(|totals| totals.delivered),
         "rules": rules,
+        "bridges": bridges,
         "clients": clients,
         "clients_left_out": connections.saturating_sub(shown),
+    })
+}
+
+fn bridge_json(bridge: &BridgeStatus) -> Value {
+    json!({
+        "name": bridge.name,
+        "address": bridge.address,
+        "client_id": bridge.client_id,
+        "state": bridge.state,
+        "error": bridge.error,
+        "received": bridge.counts.received,
+        "stored": bridge.counts.stored,
+        "acknowledged": bridge.counts.acknowledged,
+        "unacknowledged": bridge.unacknowledged,
+        "reconnects": bridge.counts.connects.saturating_sub(1),
+        "sessions_lost": bridge.counts.sessions_lost.saturating_sub(1),
     })
 }
 

@@ -33,7 +33,7 @@ const FILE_MODE: u32 = 0o600;
 /// The commands of `sluice mqtt`.
 #[derive(Debug, Subcommand)]
 pub enum MqttCommand {
-    /// Show who is connected over MQTT, and how often each rule was used
+    /// Show who is connected over MQTT, how often each rule was used, and the bridges
     Status(StatusArguments),
     /// Set or delete the password of a user in a password file
     Password(PasswordArguments),
@@ -121,10 +121,43 @@ impl StatusArguments {
                 ],
             ));
         }
-        let report = report.table("RULES", rules).table("CLIENTS", clients);
+        let mut report = report.table("RULES", rules);
+        let bridges = rows("bridges");
+        if !bridges.is_empty() {
+            let mut table = Table::new(&BRIDGE_TITLES);
+            for bridge in bridges {
+                table.push(cells(&bridge, &BRIDGE_NAMES));
+            }
+            report = report.table("BRIDGES", table);
+        }
+        let report = report.table("CLIENTS", clients);
         Ok(Output::new(self.output).report(&report)?)
     }
 }
+
+/// Titles and names of what `status` shows of each bridge.
+const BRIDGE_TITLES: [&str; 9] = [
+    "BRIDGE",
+    "ADDRESS",
+    "CLIENT-ID",
+    "STATE",
+    "RECEIVED",
+    "ACKNOWLEDGED",
+    "UNACKNOWLEDGED",
+    "RECONNECTS",
+    "ERROR",
+];
+const BRIDGE_NAMES: [&str; 9] = [
+    "name",
+    "address",
+    "client_id",
+    "state",
+    "received",
+    "acknowledged",
+    "unacknowledged",
+    "reconnects",
+    "error",
+];
 
 /// Titles and names of what `status` shows once.
 const FIELDS: [(&str, &str); 12] = [

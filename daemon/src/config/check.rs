@@ -89,6 +89,7 @@ fn check_mqtt_access(config: &Config) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`] for `shards` or `socket.request.max.bytes`.
 pub fn check_memory(config: &Config, memory_bytes: u64, shards: u16) -> Result<(), Fault> {
+    let memory_bytes = memory_bytes.saturating_sub(config.mqtt_bridge_bytes());
     let fitting = ShardPlan::shards_max(memory_bytes);
     if u64::from(shards) > fitting {
         return Err(Fault {

@@ -19,7 +19,9 @@ use super::check::check_together;
 use super::downlink::settle_directions;
 use super::environment::key_of;
 use super::keys::{self, Key, find, most_similar};
-use super::mirror::{MirrorConfig, most_similar_key};
+use super::mirror::MirrorConfig;
+use super::mqtt_bridge::BridgeConfig;
+use super::tables::{Source, Table as _};
 use super::{Config, ConfigError};
 
 /// The file that is read when it exists and none is named.
@@ -33,6 +35,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 struct Values {
     by_key: BTreeMap<&'static str, (String, String)>,
     mirrors: Vec<MirrorConfig>,
+    bridges: Vec<BridgeConfig>,
 }
 
 /// What the command line says.
@@ -139,12 +142,17 @@ impl Values {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
             ConfigError(format!("file {name} line {line}: {}", error.message()))
         })?;
-        if let Some(mirrors) = table.get_ref().get("mirror") {
-            self.add_mirrors(&name.to_string(), &text, mirrors)?;
-        }
+        let source = Source {
+            file: &name.to_string(),
+            text: &text,
+        };
+        source.add_tables(table.get_ref(), &mut self.mirrors)?;
+        source.add_tables(table.get_ref(), &mut self.bridges)?;
         let mut found = Vec::new();
         flatten("", table.get_ref(), &mut found);
-        found.retain(|(key, _, _)| key != "mirror");
+        found.retain(|(key, _, _)| {
+            ![MirrorConfig::TABLE, BridgeConfig::TABLE].contains(&key.as_str())
+        });
         self.add_keys(&name.to_string(), &text, found)
     }
 
@@ -175,53 +183,6 @@ impl Values {
         Ok(())
     }
 
-    /// The `[[mirror]]` tables of a file.
-    fn add_mirrors(
-        &mut self,
-        file: &str,
-        text: &str,
-        mirrors: &Spanned<DeValue<'_>>,
-    ) -> Result<(), ConfigError> {
-        let place = |span: &Range<usize>| format!("file {file} line {}", line_of(text, span));
-        let refused = || {
-            let place = place(&mirrors.span());
-            ConfigError(format!("mirror in {place}: tables [[mirror]] are expected"))
-        };
-        let DeValue::Array(tables) = mirrors.get_ref() else {
-            return Err(refused());
-        };
-        for table in tables.iter() {
-            let DeValue::Table(keys) = table.get_ref() else {
-                return Err(refused());
-            };
-            let mut config = MirrorConfig::default();
-            let mut found = Vec::new();
-            flatten_lists("", keys, &mut found);
-            for (key, values, span) in found {
-                let place = place(&span);
-                let values = values.unwrap_or_default();
-                config.apply(&key, &values).map_err(|reason| {
-                    ConfigError(match reason {
-                        Some(reason) => format!("mirror.{key} in {place}: {reason}"),
-                        None => unknown_of_mirror(&key, &place),
-                    })
-                })?;
-            }
-            let checked = config.check();
-            checked
-                .map_err(|reason| ConfigError(format!("{reason} in {}", place(&table.span()))))?;
-            if self.mirrors.iter().any(|other| other.name == config.name) {
-                let place = place(&table.span());
-                let name = &config.name;
-                return Err(ConfigError(format!(
-                    "mirror.name in {place}: {name} is there twice"
-                )));
-            }
-            self.mirrors.push(config);
-        }
-        Ok(())
-    }
-
     fn add_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (variable, value) in environment {
             let Some(key) = key_of(&variable) else {
@@ -248,6 +209,7 @@ impl Values {
         })?;
         config.mirrors = self.mirrors;
         settle_directions(&mut config.mirrors).map_err(ConfigError)?;
+        config.mqtt_bridges = self.bridges;
         Ok(config)
     }
 }
@@ -258,14 +220,6 @@ fn unknown(name: &str, place: &str) -> ConfigError {
         Some(similar) => ConfigError(format!("{line}; did you mean `{}`?", similar.name)),
         None => ConfigError(format!("{line}; `sluice start --help` lists all keys")),
     }
-}
-
-fn unknown_of_mirror(name: &str, place: &str) -> String {
-    let hint = match most_similar_key(name) {
-        Some(similar) => format!("did you mean `mirror.{similar}`?"),
-        None => "docs/mirror.md lists all keys of a mirror".to_owned(),
-    };
-    format!("unknown key `mirror.{name}` in {place}; {hint}")
 }
 
 /// Full name, value (`None` for what is not a single one), and place.
@@ -287,34 +241,7 @@ fn flatten(prefix: &str, table: &DeTable<'_>, found: &mut Vec<Found>) {
     }
 }
 
-/// Full name, values (`None` for what is neither a value nor an array of values), and place.
-type Listed = (String, Option<Vec<String>>, Range<usize>);
-
-/// As [`flatten`], with the values of an array of single values.
-fn flatten_lists(prefix: &str, table: &DeTable<'_>, found: &mut Vec<Listed>) {
-    for (key, value) in table {
-        let name = if prefix.is_empty() {
-            key.get_ref().to_string()
-        } else {
-            format!("{prefix}.{}", key.get_ref())
-        };
-        match value.get_ref() {
-            DeValue::Table(inner) => flatten_lists(&name, inner, found),
-            DeValue::Array(items) => {
-                found.push((name, items.iter().map(single_value).collect(), key.span()));
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {
-                found.push((name, single_value(value).map(|one| vec![one]), key.span()));
-            }
-        }
-    }
-}
-
-fn single_value(value: &Spanned<DeValue<'_>>) -> Option<String> {
+pub(super) fn single_value(value: &Spanned<DeValue<'_>>) -> Option<String> {
     match value.get_ref() {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
@@ -324,7 +251,7 @@ fn single_value(value: &Spanned<DeValue<'_>>) -> Option<String> {
     }
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = text.as_bytes().get(..span.start).unwrap_or_default();
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
@@ -446,6 +373,53 @@ mod tests {
         check(
             "[mirror]\nname = \"hq\"\n",
             "mirror in file F line 1: tables [[mirror]] are expected",
+        );
+    }
+
+    #[test]
+    fn bridges_are_read_and_their_errors_name_key_file_and_line() {
+        let good = "[[mqtt.bridge]]\nname = \"plant\"\naddress = \"mqtt://b:1884\"\n";
+        let second = "[[mqtt.bridge]]\nname = \"two\"\naddress = \"mqtt://c\"\nfilters = \"a\"\n";
+        let filters = "filters = [\"plant/#\", \"x/+ qos=0\"]\n";
+        let config = loaded(
+            &[],
+            &[],
+            &format!("[mqtt]\nlisten = \"off\"\n{good}{filters}{second}"),
+        );
+        assert_eq!(config.mqtt_listen, None);
+        let names: Vec<&str> = config
+            .mqtt_bridges
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names, ["plant", "two"]);
+        assert_eq!(config.mqtt_bridges[0].filters.len(), 2);
+        check(
+            good,
+            "mqtt.bridge.filters of bridge plant is missing in file F line 1",
+        );
+        check(
+            &format!("{good}filters = \"a/#/b\"\n"),
+            "mqtt.bridge.filters in file F line 4: a topic filter is expected, not `a/#/b`",
+        );
+        check(
+            &format!("{good}filter = \"a\"\n"),
+            "unknown key `mqtt.bridge.filter` in file F line 4; did you mean `mqtt.bridge.filters`?",
+        );
+        check(
+            &format!("{good}{filters}{good}{filters}"),
+            "mqtt.bridge.name in file F line 5: plant is there twice",
+        );
+        check(
+            "[mqtt.bridge]\nname = \"plant\"\n",
+            "mqtt.bridge in file F line 1: tables [[mqtt.bridge]] are expected",
+        );
+        let many: String = (0..9)
+            .map(|number| second.replace("two", &format!("b{number}")))
+            .collect();
+        check(
+            &many,
+            "mqtt.bridge in file F line 33: at most 8 are possible",
         );
     }
 

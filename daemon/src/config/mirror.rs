@@ -14,6 +14,7 @@ use mirror::{Address, PartitionMapping, TargetName};
 
 use super::downlink::DownlinkConfig;
 use super::keys::{most_similar_name, size};
+use super::tables::Table;
 
 /// Every key of a mirror.
 const KEYS: [&str; 27] = [
@@ -45,11 +46,6 @@ const KEYS: [&str; 27] = [
     "downlink.metadata.max.age.ms",
     "downlink.fetch.max.wait.ms",
 ];
-
-/// The key of a mirror that is most like `name`, if any is at all.
-pub fn most_similar_key(name: &str) -> Option<&'static str> {
-    most_similar_name(name, KEYS.into_iter())
-}
 
 /// A mirror as the operator wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +176,29 @@ impl Default for MirrorConfig {
             downlink: DownlinkConfig::default(),
             brought: Vec::new(),
         }
+    }
+}
+
+impl Table for MirrorConfig {
+    const TABLE: &'static str = "mirror";
+    const NOUN: &'static str = "mirror";
+    const GUIDE: &'static str = "docs/mirror.md";
+    const COUNT_MAX: usize = usize::MAX;
+
+    fn apply(&mut self, key: &str, values: &[String]) -> Result<(), Option<String>> {
+        Self::apply(self, key, values)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Self::check(self)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn most_similar_key(name: &str) -> Option<&'static str> {
+        most_similar_name(name, KEYS.into_iter())
     }
 }
 
@@ -391,7 +410,7 @@ fn boolean(value: &str) -> Result<bool, Option<String>> {
     value.parse().map_err(|_| expected("true or false", value))
 }
 
-fn name(value: &str) -> Result<String, Option<String>> {
+pub(super) fn name(value: &str) -> Result<String, Option<String>> {
     let is_legal = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
     let fits = !value.is_empty() && value.len() <= 100 && value.chars().all(is_legal);
     let refused = || expected("a name of letters, digits, `.`, `_` and `-`", value);

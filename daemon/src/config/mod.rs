@@ -13,13 +13,16 @@ pub mod keys;
 pub mod load;
 pub mod memory;
 pub mod mirror;
+pub mod mqtt_bridge;
 pub mod passwords;
+mod tables;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::mqtt::limits::{BRIDGE_HELD_BYTES_MAX, BRIDGE_PACKETS_AHEAD};
 use kafka_lite::topic_config::ConfigMap;
 
 /// A host name or address, and a port.
@@ -107,6 +110,8 @@ pub struct Config {
     pub broker_configs: ConfigMap,
     /// The `[[mirror]]` tables.
     pub mirrors: Vec<mirror::MirrorConfig>,
+    /// The `[[mqtt.bridge]]` tables.
+    pub mqtt_bridges: Vec<mqtt_bridge::BridgeConfig>,
     /// `threads.pin`
     pub threads_pin: bool,
     /// `memory.lock`
@@ -134,6 +139,14 @@ impl Config {
     /// Whether MQTT clients are listened for.
     pub fn serves_mqtt(&self) -> bool {
         self.mqtt_listen.is_some() || self.mqtt_websocket_listen.is_some()
+    }
+
+    /// Bytes that the bridges hold on the control thread: what is not acknowledged, and what is
+    /// read ahead of it.
+    pub fn mqtt_bridge_bytes(&self) -> u64 {
+        let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let packets = of(BRIDGE_PACKETS_AHEAD + 1) * u64::from(self.mqtt_packet_max_bytes);
+        of(self.mqtt_bridges.len()) * (of(BRIDGE_HELD_BYTES_MAX) + packets)
     }
 
     /// Whether MQTT clients without a user name are let in.

@@ -41,7 +41,11 @@ impl Security {
                 false => None,
             },
             tls: match protocol.has_tls() {
-                true => Some(Arc::new(tls(config)?)),
+                true => Some(Arc::new(tls(&TlsFiles {
+                    authorities: config.ssl_ca_location.as_deref(),
+                    certificate: config.ssl_certificate_location.as_deref(),
+                    key: config.ssl_key_location.as_deref(),
+                })?)),
                 false => None,
             },
         })
@@ -54,12 +58,8 @@ fn login(config: &MirrorConfig) -> Result<Login, String> {
     let mechanism = config.sasl_mechanism.ok_or_else(missing)?;
     let username = config.sasl_username.as_deref().ok_or_else(missing)?;
     let refused = |reason: &str| format!("sasl.password.file {}: {reason}", file.display());
-    let bytes = read_secret(file).map_err(|reason| refused(&reason))?;
-    let text = String::from_utf8(bytes).map_err(|_| refused("it is not text"))?;
-    // An editor ends the line.
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    let credentials = Credentials::new(mechanism, username, password).map_err(refused)?;
+    let password = read_password(file).map_err(|reason| refused(&reason))?;
+    let credentials = Credentials::new(mechanism, username, &password).map_err(refused)?;
     let nonce_key = random_bytes().map_err(|error| format!("random numbers: {error}"))?;
     Ok(Login {
         credentials,
@@ -67,14 +67,27 @@ fn login(config: &MirrorConfig) -> Result<Login, String> {
     })
 }
 
-fn tls(config: &MirrorConfig) -> Result<ClientConfig, String> {
+/// Files of a connection with TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TlsFiles<'a> {
+    /// `ssl.ca.location`; `None` believes what the system believes.
+    pub(crate) authorities: Option<&'a Path>,
+    /// `ssl.certificate.location`
+    pub(crate) certificate: Option<&'a Path>,
+    /// `ssl.key.location`
+    pub(crate) key: Option<&'a Path>,
+}
+
+/// Reads the files of a connection with TLS.
+///
+/// Errors: one line that names the key and the file.
+pub(crate) fn tls(files: &TlsFiles<'_>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots(config)?);
-    let files = (&config.ssl_certificate_location, &config.ssl_key_location);
-    let (Some(certificate), Some(key)) = files else {
+        .with_root_certificates(roots(files.authorities)?);
+    let (Some(certificate), Some(key)) = (files.certificate, files.key) else {
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates("ssl.certificate.location", certificate)?;
@@ -88,9 +101,9 @@ fn tls(config: &MirrorConfig) -> Result<ClientConfig, String> {
 }
 
 /// Whom to believe: a file, or what the system believes.
-fn roots(config: &MirrorConfig) -> Result<RootCertStore, String> {
+fn roots(authorities: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(file) = &config.ssl_ca_location {
+    if let Some(file) = authorities {
         let key = "ssl.ca.location";
         for certificate in certificates(key, file)? {
             let added = roots.add(certificate);
@@ -119,6 +132,18 @@ fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, 
         return Err(refused("no certificate in PEM is in it"));
     }
     Ok(all)
+}
+
+/// Reads a password from a file of its own; a line end behind it does not count.
+///
+/// Errors: what is wrong with the file.
+pub(crate) fn read_password(file: &Path) -> Result<String, String> {
+    let bytes = read_secret(file)?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+    // An editor ends the line.
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    Ok(password.to_owned())
 }
 
 /// A file that only its owner and group may read.

@@ -10,9 +10,10 @@
 //!                      the one before is closed.
 //! Source            docs/decisions/2026-11-24-mqtt.md, docs/mqtt.md.
 //! Reading order     [`reader`], [`connection`], [`publish`], [`registry`], [`sessions`],
-//!                   [`subscribe`], [`deliver`], [`shares`].
+//!                   [`subscribe`], [`deliver`], [`shares`], [`bridged`].
 
 mod append;
+pub(crate) mod bridged;
 mod connection;
 mod deliver;
 mod exact;

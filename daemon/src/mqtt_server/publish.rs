@@ -283,25 +283,10 @@ pub(super) async fn publish_alone(
     client_id: &Arc<str>,
     message: &Message,
 ) -> ReasonCode {
-    let service = Rc::clone(shard.state().mqtt());
-    let mut target = service.mapping.target(&message.topic, client_id);
-    let mut place = None;
-    for is_last in [false, false, true] {
-        match topics::find(shard, &target.topic, target.key.as_bytes()) {
-            Found::Place(found) => {
-                place = Some(found);
-                break;
-            }
-            Found::Missing if topics::make(shard, target.topic.clone()).await.is_ok() => {}
-            Found::Missing | Found::Refused if !is_last => {
-                target = Mapping::catch_all(&message.topic);
-            }
-            Found::Missing | Found::Refused => {}
-        }
-    }
-    let Some(place) = place else {
+    let Ok((place, target)) = place_of(shard, client_id, message).await else {
         return ReasonCode::QuotaExceeded;
     };
+    let service = Rc::clone(shard.state().mqtt());
     service.metrics.count_publish(message.qos, target.rule);
     let record = OwnRecord::new(shard, place, message, &target, client_id);
     let retained = retaining(shard, message, client_id);
@@ -310,6 +295,36 @@ pub(super) async fn publish_alone(
         return outcome;
     }
     retain_all(shard, retained.into_iter().collect()).await
+}
+
+/// Finds where a message goes; makes its topic, or takes the catch-all if that cannot be.
+///
+/// Errors: why not even the catch-all can be made.
+pub(super) async fn place_of(
+    shard: &Rc<Shard>,
+    client_id: &str,
+    message: &Message,
+) -> Result<(Place, Target), ErrorCode> {
+    let mut target = shard
+        .state()
+        .mqtt()
+        .mapping
+        .target(&message.topic, client_id);
+    let mut refused = ErrorCode::InvalidTopicException;
+    for is_last in [false, false, true] {
+        match topics::find(shard, &target.topic, target.key.as_bytes()) {
+            Found::Place(place) => return Ok((place, target)),
+            Found::Missing => match topics::make(shard, target.topic.clone()).await {
+                Ok(()) => continue,
+                Err(code) => refused = code,
+            },
+            Found::Refused => {}
+        }
+        if !is_last {
+            target = Mapping::catch_all(&message.topic);
+        }
+    }
+    Err(refused)
 }
 
 /// Announces a message that is to be retained.
@@ -390,7 +405,7 @@ pub(super) struct OwnRecord {
 }
 
 impl OwnRecord {
-    fn new(
+    pub(super) fn new(
         shard: &Rc<Shard>,
         place: Place,
         message: &Message,
@@ -423,7 +438,7 @@ impl OwnRecord {
         self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + headers + 32
     }
 
-    fn append_to(
+    pub(super) fn append_to(
         &self,
         builder: &mut BatchBuilder,
         now_ms: i64,

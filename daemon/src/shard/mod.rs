@@ -72,7 +72,7 @@ pub struct Process {
     pub mqtt_connections: Vec<AtomicU32>,
     /// The address that clients are told to use.
     pub advertised: HostPort,
-    /// Memory limit of the process in bytes.
+    /// Memory limit of the process in bytes, without what bridges hold.
     pub memory_bytes: u64,
     /// Size of the disk that the data directory is on, in bytes.
     pub disk_bytes: u64,

@@ -30,6 +30,7 @@ use crate::config::load::Flags;
 use crate::config::{Config, HostPort};
 use crate::io::disk::FileDriver;
 use crate::limits::{FAILURE_LINGER, SAME_SIGNAL, START_SIGNAL_PAUSE, STOP_TIMEOUT};
+use crate::mqtt_bridge;
 use crate::shard::acceptor::{self, Protocol};
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
@@ -66,7 +67,8 @@ fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
     let prepared = prepare(flags, &signals)?;
     let (process, receivers) = build_process(&prepared)?;
     let driver = start_shards(&prepared, &process, receivers, started, &signals)?;
-    let control = Control::new(&process, driver).map_err(usage)?;
+    let bridges = mqtt_bridge::build(&prepared.config, prepared.sizes.shards).map_err(usage)?;
+    let control = Control::new(&process, driver, bridges).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -107,10 +109,14 @@ fn build_process(prepared: &Prepared) -> Result<(Arc<Process>, Vec<ShardEnds>), 
         mailboxes.push(receiver.mailbox());
         ends.push(ShardEnds { id, receiver, bell });
     }
-    let plan = ShardPlan::new(sizes.memory_bytes, sizes.shards, !config.mirrors.is_empty());
+    let plan = ShardPlan::new(
+        sizes.shards_memory_bytes,
+        sizes.shards,
+        !config.mirrors.is_empty(),
+    );
     let of_all = |fitting: u64| fitting.saturating_mul(u64::from(sizes.shards));
     let process = Process {
-        memory_bytes: sizes.memory_bytes,
+        memory_bytes: sizes.shards_memory_bytes,
         disk_bytes: prepared.disk_bytes,
         open_files: sizes.open_files,
         advertised: advertised(config, *kafka_address),
@@ -158,7 +164,7 @@ fn start_shards(
             receiver,
             bell,
             processor: processor.filter(|_| pin),
-            process_memory_bytes: sizes.memory_bytes,
+            process_memory_bytes: sizes.shards_memory_bytes,
             data_directory: prepared.data.path().to_owned(),
             abilities: prepared.abilities,
             started,
@@ -232,10 +238,12 @@ async fn serve(
     if let Some(listener) = listeners.admin {
         admin::start(listener, Arc::clone(&control)).map_err(failure("admin.listen"))?;
     }
+    let bridges = mqtt_bridge::start(&control);
     let reason = wait_for_end(signals, broken)
         .await
         .map_err(failure("signals"))?;
     info!("stopping");
+    drop(bridges);
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, control.stop_all()) => match stopped {
             Ok(Ok(())) => match reason {

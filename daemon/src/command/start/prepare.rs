@@ -22,12 +22,15 @@ use crate::io::probe::{self, Abilities};
 use crate::limits::{DISK_BYTES_MIN, PORT_PAUSE, PORT_WAIT};
 use crate::log;
 use crate::mirror_service::security::Security;
+use crate::mqtt_bridge;
 use crate::sys::memory as system_memory;
 use crate::sys::process::{self, StopSignals};
 
 /// Sizes that follow from configuration and machine.
 pub(super) struct Sizes {
     pub(super) memory_bytes: u64,
+    /// What the bridges leave to the shards.
+    pub(super) shards_memory_bytes: u64,
     pub(super) processors: Vec<usize>,
     pub(super) shards: u16,
     pub(super) open_files: u64,
@@ -66,6 +69,7 @@ pub(super) fn prepare(flags: &Flags, signals: &StopSignals) -> Result<Prepared, 
         .map_err(|fault| usage(format!("{}: {}", fault.key, fault.reason)))?;
     check_passwords(&config)?;
     check_mirrors(&config)?;
+    drop(mqtt_bridge::build(&config, sizes.shards).map_err(usage)?);
     let kafka = bind("kafka.listen", &config.kafka_listen, signals)?;
     let kafka_address = kafka.local_addr().map_err(failure("kafka.listen"))?;
     let bind_if_on = |key: &str, address: &Option<HostPort>| {
@@ -159,6 +163,7 @@ fn choose_sizes(config: &Config) -> Sizes {
     }
     Sizes {
         memory_bytes,
+        shards_memory_bytes: memory_bytes.saturating_sub(config.mqtt_bridge_bytes()),
         processors,
         shards,
         open_files,

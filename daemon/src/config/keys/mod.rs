@@ -13,6 +13,7 @@ mod process;
 mod storage;
 mod values;
 
+pub(super) use values::host_port;
 pub use values::size;
 
 use super::Config;

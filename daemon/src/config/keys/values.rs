@@ -62,7 +62,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// A host or an address, an IPv6 one in brackets, and a port.
-pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
+pub(in crate::config) fn host_port(text: &str) -> Result<HostPort, String> {
     let expected = || format!("HOST:PORT is expected, not `{text}`");
     let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
     let inner = host
