@@ -17,6 +17,7 @@ mod load;
 mod machine;
 mod meter;
 mod metrics;
+mod mqtt;
 mod random;
 mod raw_write;
 mod report;
@@ -83,6 +84,8 @@ enum Command {
         #[arg(long, default_value = "sluice")]
         system: String,
     },
+    /// MQTT beside Mosquitto with persistence on: publishes, latency, idle memory, sensors.
+    Mqtt,
     /// The figures of Sluice that do not depend on the machine, against their bounds.
     Gates,
 }
@@ -95,6 +98,8 @@ fn main() -> ExitCode {
             let system = of_name(system)?;
             start::measure(&places, system, *gigabytes)
         }),
+        Some(Command::Mqtt) => places(&arguments)
+            .and_then(|places| mqtt::compare(&places, arguments.rounds, arguments.seconds)),
         Some(Command::Gates) => places(&arguments).and_then(|places| gates::run(&places)),
         None => compare(&arguments),
     };
