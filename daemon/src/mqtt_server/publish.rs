@@ -19,7 +19,7 @@ use mqtt::mapping::{Mapping, Target};
 use mqtt::message::Message;
 use mqtt::reason::ReasonCode;
 use mqtt::record::{Headers, StoredMessage};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::append::{Place, append};
 use super::connection::MqttConnection;
@@ -257,6 +257,9 @@ fn send_group(shard: &Rc<Shard>, connection: &Rc<MqttConnection>, group: Group) 
     let home = Rc::clone(shard);
     append(shard, place, batch, move |result| {
         let outcome = outcome_of(&result);
+        if let Err(fault) = &result {
+            debug!(?place, ?fault, "the log takes no batch of MQTT messages");
+        }
         if retained.is_empty() || outcome.is_error() {
             return finish(outcome);
         }

@@ -174,6 +174,7 @@ impl Partition {
 
     /// Raft took an entry that the log refused: they no longer agree, so the partition stops.
     fn handle_split(&self, error: &AppendError, append: QueuedAppend) {
+        tracing::error!(partition = ?self, %error, "a log refused what it had room for and stops");
         append
             .observer
             .handle_append(append.place, Err(AppendFault::of_log(error)));

@@ -30,10 +30,12 @@ pub(super) struct Commit {
 }
 
 impl<D: Disk, C: Clock> Journal<D, C> {
-    /// Whether an entry of `bytes` finds room now. Entries of Raft and cursors do not ask.
+    /// Whether the entry of a batch of `bytes` finds room now; 0 stands for a large one's mark.
+    /// What is answered here must hold in [`Journal::add`] to the byte: Raft has the entry by then.
+    /// Entries of Raft and cursors do not ask.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let state = self.state.borrow();
-        let collected = state.open.buffer.len() + bytes + ENTRY_HEADER_BYTES;
+        let collected = state.open.buffer.len() + JournalEntry::append_bytes(bytes);
         collected <= self.shape.commit_bytes as usize
             || state.sealed.len() < limits::COMMITS_SEALED_MAXIMUM
     }

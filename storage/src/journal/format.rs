@@ -15,6 +15,9 @@ pub(crate) const COMMIT_MAGIC: u32 = u32::from_le_bytes(*b"SLJ1");
 pub(crate) const COMMIT_HEADER_BYTES: usize = 56;
 /// Bytes in front of an entry's body.
 pub(crate) const ENTRY_HEADER_BYTES: usize = 12;
+
+/// Bytes in front of the batches of an Append.
+const FIRST_INDEX_BYTES: usize = 8;
 /// First byte that the CRC covers.
 const CRC_START: usize = 8;
 
@@ -180,11 +183,17 @@ pub(crate) enum JournalEntry<'a> {
 }
 
 impl JournalEntry<'_> {
+    /// Bytes that the entry of a batch takes, its header included: for who asks before there is
+    /// one.
+    pub(crate) const fn append_bytes(batch_bytes: usize) -> usize {
+        ENTRY_HEADER_BYTES + FIRST_INDEX_BYTES + batch_bytes
+    }
+
     /// Bytes that the entry takes, its header included.
     pub(crate) fn encoded_bytes(&self) -> usize {
         ENTRY_HEADER_BYTES
             + match self {
-                Self::Append { batches, .. } => 8 + batches.len(),
+                Self::Append { batches, .. } => return Self::append_bytes(batches.len()),
                 Self::Side { payload, .. } => 24 + payload.len(),
                 Self::HardState { .. } => 9,
                 Self::Truncate { .. } => 16,

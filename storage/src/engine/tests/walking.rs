@@ -159,6 +159,30 @@ fn a_failed_write_poisons_the_journal() {
 }
 
 #[test]
+fn an_append_that_was_told_of_room_finds_it() {
+    for bytes in 30..1_000 {
+        let disk = MemoryDisk::new();
+        let options = Options {
+            commit_bytes: crate::limits::COMMIT_BYTES_MINIMUM,
+            ..options()
+        };
+        let harness = Harness::open(&disk, options);
+        let logs = [new_log(&harness, 1), new_log(&harness, 2)];
+        let mut appended = 0;
+        // Nothing is written meanwhile: the commits that may wait fill up to the last byte.
+        for log in logs.iter().cycle() {
+            let batch = batch(1, bytes, 1);
+            if !log.has_room(batch.len()) {
+                break;
+            }
+            append(log, batch);
+            appended += 1;
+        }
+        assert!(appended > 30, "{appended} of {bytes}");
+    }
+}
+
+#[test]
 fn the_ring_grows_with_use_and_a_stopped_shard_opens_again() {
     let disk = MemoryDisk::new();
     let options = Options {
