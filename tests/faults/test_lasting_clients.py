@@ -145,10 +145,10 @@ def publishes(qos, topic="s/1"):
             client.send(b"".join(
                 publish_packet(topic, b"v" * 100, qos, number) for number in range(1, 1 + IN_FLIGHT)))
             wanted = {1: {PUBACK: IN_FLIGHT}, 2: {PUBREC: IN_FLIGHT, PUBCOMP: IN_FLIGHT}}
-            if qos:
-                await_kinds(client, wanted[qos])
-            else:
-                ping(client, IN_FLIGHT)
+            if not qos:
+                # On a busy disk what nobody waits for piles up, and what is kept for it stays.
+                client.send(publish_packet(topic, b"v", 1, 1))
+            await_kinds(client, wanted.get(qos, {PUBACK: 1}))
     return run
 
 
