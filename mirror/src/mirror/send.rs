@@ -143,8 +143,6 @@ impl Mirror {
         self.schedule.spend(now, self.link.sent_bytes - before);
         // The next request must see what this one has used.
         self.settle_usage(now);
-        // The next request must see what this one has used.
-        self.settle_usage(now);
         self.turns = self.turns.wrapping_add(1);
         self.last_sent = loads.first().map(|load| load.key);
         for load in loads {
