@@ -52,6 +52,16 @@ def test_a_full_disk_during_an_outage_refuses_and_loses_nothing(loop_disk, mirro
     assert counts["missing"] == counts["gaps"] == 0
 
 
+def remove_beginning(gateway, of, count):
+    """Removes records behind what was mirrored, of some partitions."""
+    ends = {one["partition"]: one["cursor"] + count()
+            for one in partitions(gateway) if one["partition"] in of}
+    admin = AdminClient({"bootstrap.servers": gateway.bootstrap, "log_level": 0})
+    removed = [TopicPartition("events", partition, end) for partition, end in ends.items()]
+    for future in admin.delete_records(removed).values():
+        future.result(30)
+
+
 @pytest.mark.parametrize("kind", ["kafka", "sluice"])
 def test_records_that_are_removed_during_an_outage_are_a_gap_that_is_announced(
         mirrored, kind, seeded):
@@ -59,18 +69,26 @@ def test_records_that_are_removed_during_an_outage_are_a_gap_that_is_announced(
     workload = start_workload(pair, sizes=(120, 900))
     pair.relay.cut()
     workload.wait_for_acknowledged(len(workload.acknowledged) + 800)
-    # Of two partitions the beginning goes.
-    ends = {one["partition"]: one["cursor"] + seeded.randrange(20, 100)
-            for one in partitions(pair.gateway) if one["partition"] in (1, 3)}
-    admin = AdminClient({"bootstrap.servers": pair.gateway.bootstrap, "log_level": 0})
-    removed = [TopicPartition("events", partition, end) for partition, end in ends.items()]
-    for future in admin.delete_records(removed).values():
-        future.result(30)
+    remove_beginning(pair.gateway, (1, 3), lambda: seeded.randrange(20, 100))
     pair.gateway.kill()
     pair.gateway.start()
     pair.relay.mend()
     workload.finish()
     mirrored_to = wait_until_mirrored(pair.gateway)
+    counts = judge_mirror(pair.gateway, pair.centre, workload)
+    assert counts["gaps"] == mirrored_to["gaps"] == 2
+    assert counts["missing"] > 0
+
+
+def test_records_that_are_removed_when_nothing_is_appended_hold_up_nothing(mirrored, seeded):
+    pair = mirrored("sluice", relay=True)
+    workload = start_workload(pair, sizes=(120, 900))
+    pair.relay.cut()
+    workload.wait_for_acknowledged(len(workload.acknowledged) + 800)
+    workload.finish()
+    remove_beginning(pair.gateway, (1, 3), lambda: seeded.randrange(20, 100))
+    pair.relay.mend()
+    mirrored_to = wait_until_mirrored(pair.gateway, seconds=30)
     counts = judge_mirror(pair.gateway, pair.centre, workload)
     assert counts["gaps"] == mirrored_to["gaps"] == 2
     assert counts["missing"] > 0

@@ -80,7 +80,7 @@ async fn delete(partition: Rc<Partition>, offset: i64) -> Result<i64, ErrorCode>
         return Err(ErrorCode::PolicyViolation);
     }
     let start = new_start(offset, partition.high_watermark())?;
-    if let Err(error) = partition.log().set_log_start_offset(start).await {
+    if let Err(error) = partition.set_log_start_offset(start).await {
         warn!(?partition, start, %error, "records are not deleted");
         return Err(ErrorCode::KafkaStorageError);
     }

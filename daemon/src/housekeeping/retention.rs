@@ -215,7 +215,7 @@ impl Keeper {
             if plan.log_start_offset > facts.log_start_offset || !plan.remove.is_empty() {
                 let removed = plan.remove.len();
                 let start = plan.log_start_offset;
-                partition.log().set_log_start_offset(start).await?;
+                partition.set_log_start_offset(start).await?;
                 self.shard.state().engine().handle_space_freed();
                 info!(
                     ?partition,

@@ -132,7 +132,7 @@ impl RoomMaker {
             u64::try_from(start - before).unwrap_or(0),
             u64::try_from(unmirrored).unwrap_or(0),
         );
-        if let Err(error) = partition.log().set_log_start_offset(start).await {
+        if let Err(error) = partition.set_log_start_offset(start).await {
             warn!(?partition, %error, "no room was made");
         }
     }

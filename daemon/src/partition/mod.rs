@@ -29,7 +29,7 @@ use kafka_lite::error_code::ErrorCode;
 use kafka_lite::primitive::Uuid;
 use kafka_lite::topic_config::TopicConfig;
 use replication::{LogIndex, Raft, SideEntryKind, Term};
-use storage::{AppendError, Entry, SideKind};
+use storage::{AppendError, ChangeError, Entry, SideKind};
 
 pub(crate) use self::append::{AppendRequest, AppendedBatch};
 pub(crate) use self::observe::{AppendFault, AppendObserver, AppendResult, ReadSignal};
@@ -209,13 +209,24 @@ impl Partition {
         }
     }
 
-    /// Tells `signal` whenever there is something new to read, until it is dropped.
+    /// Tells `signal` whenever there is something new to read or the start of the log has moved,
+    /// until it is dropped.
     pub(crate) fn watch(&self, signal: &Rc<ReadSignal>) {
         let mut readers = self.readers.borrow_mut();
         if readers.len() == readers.capacity() {
             readers.retain(|reader| reader.strong_count() > 0);
         }
         readers.push(Rc::downgrade(signal));
+    }
+
+    /// Moves the start of the log to `offset` (inclusive) and tells those who read: what they wait
+    /// for may be gone. An offset at or below the present start changes nothing.
+    ///
+    /// Errors: the new start could not be made durable; see [`Log::set_log_start_offset`].
+    pub(crate) async fn set_log_start_offset(&self, offset: i64) -> Result<(), ChangeError> {
+        let result = self.log.set_log_start_offset(offset).await;
+        self.wake_readers();
+        result
     }
 
     fn wake_readers(&self) {
