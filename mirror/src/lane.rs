@@ -18,7 +18,7 @@ use bytes::Bytes;
 use kafka_lite::error_code::ErrorCode;
 
 use crate::backoff::Backoff;
-use crate::progress::{Intent, LaneKey, Progress};
+use crate::progress::{Intent, LaneKey, Marks, Progress};
 use crate::tail::Tail;
 use crate::time::Now;
 
@@ -108,6 +108,7 @@ pub(crate) struct Lane {
     pub(crate) target_topic: String,
     pub(crate) priority: u8,
     pub(crate) progress: Progress,
+    pub(crate) marks: Marks,
     pub(crate) phase: Phase,
     pub(crate) log_start_offset: i64,
     /// Records from here on were appended by this process: its clock corrects them.
@@ -171,6 +172,7 @@ impl Lane {
             topic: topic.to_owned(),
             target_topic,
             priority: 0,
+            marks: Marks::default(),
             phase: Phase::Placing,
             log_start_offset: 0,
             own_offset: 0,

@@ -37,8 +37,8 @@ pub use options::{Login, Options, PartitionMapping, TargetName};
 pub use origin::{Origin, Site};
 pub use output::{Address, ConnectionId, Output, SourceKey, WriteId};
 pub use progress::{
-    Cursor, Identity, Intent, LaneKey, Producer, Progress, ProgressError, ProgressTable, StateKey,
-    Target,
+    Cursor, Identity, Intent, LaneKey, Marks, Producer, Progress, ProgressError, ProgressTable,
+    StateKey, Target,
 };
 pub use schedule::Usage;
 pub use status::{Counters, LaneStatus, LinkState, MirrorStatus};

@@ -79,6 +79,16 @@ pub const METADATA_PAUSE: (Duration, Duration) =
 /// Time after which a cursor that nothing followed is written down.
 pub const CURSOR_DELAY: Duration = Duration::from_secs(5);
 
+/// Marks of a lane: one for each third of the time that mirrored records stay, and one. At the
+/// bound: the next one is made when the oldest has gone.
+pub const MARKS_MAX: usize = 4;
+
+/// Shortest time between two marks of a lane: each is a state record of its own.
+pub const MARK_PAUSE_MIN: Duration = Duration::from_secs(5);
+
+/// Default of the time that a record stays after it was mirrored.
+pub const KEEP_DEFAULT: Duration = Duration::from_secs(3600);
+
 /// Pause before a state record is written again that could not be made durable.
 pub const WRITE_PAUSE: Duration = Duration::from_secs(1);
 

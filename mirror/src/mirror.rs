@@ -17,7 +17,7 @@ use crate::limits::KEY_LANES_MAX;
 use crate::link::{Link, Purpose};
 use crate::options::{Options, PartitionMapping};
 use crate::output::{ConnectionId, Output, SourceKey, WriteId};
-use crate::progress::{LaneKey, Progress, StateKey};
+use crate::progress::{LaneKey, Marks, Progress, StateKey};
 use crate::random::Random;
 use crate::schedule::{Gate, Schedule, Usage};
 use crate::status::{Counters, LaneStatus, LinkState, MirrorStatus};
@@ -46,6 +46,8 @@ pub struct SourceStart {
     pub priority: u8,
     /// Its lanes as they were written down.
     pub progress: BTreeMap<i32, Progress>,
+    /// Marks of its lanes as they were written down.
+    pub marks: BTreeMap<i32, Marks>,
 }
 
 /// The state machine; see the module.
@@ -161,6 +163,8 @@ impl Mirror {
             let mut lane = Lane::new(key, &start.topic, target.clone(), progress);
             lane.priority = start.priority;
             lane.own_offset = start.high_watermark;
+            lane.marks = start.marks.get(&number).cloned().unwrap_or_default();
+            lane.marks.begin(now, start.leader_epoch);
             lane.handle_source(
                 now,
                 start.log_start_offset,
@@ -347,8 +351,9 @@ impl Mirror {
             return None;
         }
         let lanes = self.lanes.values();
+        let keep = self.options.keep;
         let lanes = lanes
-            .filter_map(|lane| lane.poll_timeout(self.last_timeout))
+            .filter_map(|lane| lane.poll_timeout(self.last_timeout, keep))
             .min();
         let is_wanted = self.is_wanted();
         let link = self.link.poll_timeout(is_wanted, self.last_timeout);
@@ -365,11 +370,22 @@ impl Mirror {
     /// First offset of a source partition that may not be removed; `None` if it is not forwarded.
     #[must_use]
     pub fn hold_from(&self, key: SourceKey) -> Option<i64> {
+        self.first_held(key, Lane::hold_from)
+    }
+
+    /// First offset of a source partition that retention must leave: it was mirrored too recently,
+    /// or not at all; `None` if it is not forwarded.
+    #[must_use]
+    pub fn keep_from(&self, now: &Now, key: SourceKey) -> Option<i64> {
+        self.first_held(key, |lane| lane.keep_from(now, self.options.keep))
+    }
+
+    fn first_held(&self, key: SourceKey, of_lane: impl Fn(&Lane) -> i64) -> Option<i64> {
         if let Some(start) = self.unplaced.get(&key) {
             return Some(start.log_start_offset);
         }
         let lanes = self.lanes.range(lanes_of(key));
-        lanes.map(|(_, lane)| lane.hold_from()).min()
+        lanes.map(|(_, lane)| of_lane(lane)).min()
     }
 
     /// First offset of a source partition that is there and that the centre does not have; `None`

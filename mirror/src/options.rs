@@ -36,6 +36,8 @@ pub struct Options {
     pub rate_bytes_per_second: Option<u64>,
     /// Bytes in a calendar month (UTC), sent and received; `None` is unlimited.
     pub month_bytes_max: Option<u64>,
+    /// Time that a record stays after it was mirrored, at least; zero holds only what was not.
+    pub keep: Duration,
     /// Number of the shard that it runs on.
     pub shard: u16,
     /// Minutes of the day (UTC), start inclusive and end exclusive, in which batches are sent;
@@ -69,6 +71,7 @@ impl Options {
             linger: Duration::from_millis(500),
             rate_bytes_per_second: None,
             month_bytes_max: None,
+            keep: limits::KEEP_DEFAULT,
             shard: 0,
             windows: Vec::new(),
             watchdog: Duration::from_secs(300),

@@ -77,6 +77,13 @@ pub enum Output {
         /// Its value.
         value: Vec<u8>,
     },
+    /// Make a state record durable; nobody waits for it, and when it is lost a later one follows.
+    Note {
+        /// Key of the record.
+        key: Vec<u8>,
+        /// Its value.
+        value: Vec<u8>,
+    },
     /// Append a batch to the dead-letter topic of a source topic; then `handle_dead_letter`.
     DeadLetter {
         /// Which lane.

@@ -1,6 +1,6 @@
 //! What a lane must remember over a crash, and its records in `__sluice_mirror`.
 //!
-//! What it is        [`Progress`] with its intents; keys and values as bytes; and
+//! What it is        [`Progress`] with its intents and [`Marks`]; keys and values as bytes; and
 //!                   [`ProgressTable`],
 //!                   the newest value of every key on the shard that owns the state partition.
 //! Layout            `docs/formats/mirror-state.md`, big-endian.
@@ -15,43 +15,19 @@ use kafka_lite::record_batch::Compression;
 use thiserror::Error;
 
 use crate::limits::{IN_FLIGHT_MAX, TOPIC_BYTES_MAX};
-use crate::output::SourceKey;
 
 mod cursor;
+mod key;
+mod marks;
 mod usage;
 
 pub use cursor::{Cursor, Identity};
+use key::{KIND_DOWNLINK, KIND_LANE, KIND_MARKS};
+pub use key::{LaneKey, StateKey};
+pub use marks::Marks;
 
 /// Version of keys and values.
 const VERSION: u8 = 1;
-
-/// Kinds of keys.
-const KIND_LANE: u8 = 0;
-const KIND_CONTROL: u8 = 1;
-const KIND_USAGE: u8 = 2;
-const KIND_DOWNLINK: u8 = 3;
-
-/// Identity of a lane within its mirror.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LaneKey {
-    /// What it reads.
-    pub source: SourceKey,
-    /// Its number; 0 where a source partition has one lane.
-    pub lane: i32,
-}
-
-/// Key of a state record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StateKey {
-    /// Progress of a lane of this mirror.
-    Lane(String, LaneKey),
-    /// Whether this mirror is paused.
-    Control(String),
-    /// Bytes that a shard has sent for this mirror in a month.
-    Usage(String, u16),
-    /// Cursor of the downlink of this mirror in a partition of this topic of the centre.
-    Downlink(String, String, i32),
-}
 
 /// Where a lane writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,71 +289,6 @@ impl Intent {
     }
 }
 
-impl StateKey {
-    /// The bytes of the key.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(vec![VERSION]);
-        match self {
-            Self::Lane(mirror, lane) => {
-                out.number(&[KIND_LANE]);
-                out.text(mirror);
-                out.number(&lane.source.topic_id.0);
-                out.number(&lane.source.partition.to_be_bytes());
-                out.number(&lane.lane.to_be_bytes());
-            }
-            Self::Control(mirror) => {
-                out.number(&[KIND_CONTROL]);
-                out.text(mirror);
-            }
-            Self::Usage(mirror, shard) => {
-                out.number(&[KIND_USAGE]);
-                out.text(mirror);
-                out.number(&shard.to_be_bytes());
-            }
-            Self::Downlink(mirror, topic, partition) => {
-                out.number(&[KIND_DOWNLINK]);
-                out.text(mirror);
-                out.text(topic);
-                out.number(&partition.to_be_bytes());
-            }
-        }
-        out.0
-    }
-
-    /// Reads a key.
-    ///
-    /// # Errors
-    /// [`ProgressError`].
-    pub fn decode(key: &[u8]) -> Result<Self, ProgressError> {
-        let mut reader = Reader(key);
-        reader.version()?;
-        let kind = reader.byte("kind")?;
-        let mirror = reader.text("mirror")?;
-        let key = match kind {
-            KIND_LANE => Self::Lane(
-                mirror,
-                LaneKey {
-                    source: SourceKey {
-                        topic_id: Uuid(reader.take("topic id")?),
-                        partition: i32::from_be_bytes(reader.take("partition")?),
-                    },
-                    lane: i32::from_be_bytes(reader.take("lane")?),
-                },
-            ),
-            KIND_CONTROL => Self::Control(mirror),
-            KIND_USAGE => Self::Usage(mirror, u16::from_be_bytes(reader.take("shard")?)),
-            KIND_DOWNLINK => {
-                let topic = reader.text("topic")?;
-                Self::Downlink(mirror, topic, i32::from_be_bytes(reader.take("partition")?))
-            }
-            _ => return Err(ProgressError::Damaged { field: "kind" }),
-        };
-        reader.end()?;
-        Ok(key)
-    }
-}
-
 /// The newest value of every key of one state partition, and the guard of its writers.
 #[derive(Debug, Default)]
 pub struct ProgressTable {
@@ -400,9 +311,10 @@ impl ProgressTable {
         let kind = key.get(1).copied();
         let epoch = |value: &[u8]| match kind {
             Some(KIND_DOWNLINK) => Cursor::decode(value).map(|cursor| cursor.leader_epoch),
+            Some(KIND_MARKS) => Marks::decode(value).map(|marks| marks.leader_epoch),
             _ => Progress::decode(value).map(|progress| progress.leader_epoch),
         };
-        let has_leader = matches!(kind, Some(KIND_LANE | KIND_DOWNLINK));
+        let has_leader = matches!(kind, Some(KIND_LANE | KIND_DOWNLINK | KIND_MARKS));
         match self.values.get(key) {
             Some(present) if has_leader => match (epoch(present), epoch(value)) {
                 (Ok(present), Ok(new)) => new >= present,
@@ -545,26 +457,6 @@ mod tests {
                 .to_string()
                 .contains("version 2")
         );
-    }
-
-    #[test]
-    fn keys_come_back() {
-        let lane = LaneKey {
-            source: SourceKey {
-                topic_id: Uuid([1; 16]),
-                partition: 4,
-            },
-            lane: 2,
-        };
-        for key in [
-            StateKey::Lane("m".to_owned(), lane),
-            StateKey::Control("m".to_owned()),
-            StateKey::Usage("m".to_owned(), 3),
-        ] {
-            let bytes = key.encode();
-            assert_eq!(StateKey::decode(&bytes), Ok(key));
-            assert!(StateKey::decode(&bytes[..bytes.len() - 1]).is_err());
-        }
     }
 
     #[test]

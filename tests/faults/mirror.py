@@ -84,7 +84,7 @@ class Mirrored:
     """A gateway and its centre, `kafka` or `sluice`; with `relay` a link between them."""
 
     def __init__(self, directory, kind, relay=False, centre_settings=(), router=None, environment=None,
-                 flags=(), data=None, **keys):
+                 flags=(), data=None, shards=1, **keys):
         directory = pathlib.Path(directory) / kind
         directory.mkdir()
         self.kind = kind
@@ -96,7 +96,7 @@ class Mirrored:
         if relay:
             self.centre.advertised = self.relay.bootstrap
         config = write_config(directory, self.centre.advertised or self.centre.bootstrap, **keys)
-        self.flags = ["--config", str(config), "--shards", "1", "--memory", "130M",
+        self.flags = ["--config", str(config), "--shards", str(shards), "--memory", "130M",
                       *flags]
         self.gateway = Broker(data or directory / "gateway", directory / "gateway.out", self.flags)
         self.gateway.environment = environment or {}
@@ -146,6 +146,16 @@ def wait_for(condition, seconds=30):
 def partitions(gateway):
     """What `sluice mirror status` says of each partition."""
     return json.loads(mirror_command(gateway, "status", "--output", "json"))["partitions"]
+
+
+def log_starts(broker):
+    """First offset of each partition of the topic of the events."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "-", "log_level": 0})
+    try:
+        places = [TopicPartition("events", partition) for partition in range(PARTITIONS)]
+        return [consumer.get_watermark_offsets(place, 20)[0] for place in places]
+    finally:
+        consumer.close()
 
 
 def wait_until_mirrored(gateway, seconds=90):

@@ -362,8 +362,8 @@ mod tests {
             "unknown key `mirror.botstrap` in file F line 3; did you mean `mirror.bootstrap`?",
         );
         check(
-            "[[mirror]]\nname = \"hq\"\nkeep_after_mirrored = \"1h\"\n",
-            "unknown key `mirror.keep_after_mirrored` in file F line 3; docs/mirror.md lists all keys \
+            "[[mirror]]\nname = \"hq\"\nproducer.retries = \"3\"\n",
+            "unknown key `mirror.producer.retries` in file F line 3; docs/mirror.md lists all keys \
              of a mirror",
         );
         check(

@@ -17,7 +17,7 @@ use super::keys::{most_similar_name, size};
 use super::tables::Table;
 
 /// Every key of a mirror.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "name",
     "bootstrap",
     "topics",
@@ -31,6 +31,7 @@ const KEYS: [&str; 27] = [
     "rate.bytes.per.second",
     "month.bytes.max",
     "windows",
+    "keep.after.mirrored.ms",
     "when.full",
     "security.protocol",
     "sasl.mechanism",
@@ -92,6 +93,8 @@ pub struct MirrorConfig {
     pub month_bytes_max: Option<u64>,
     /// `windows`: minutes of the day, UTC.
     pub windows: Vec<(u16, u16)>,
+    /// `keep.after.mirrored.ms`
+    pub keep_after_mirrored: Duration,
     /// `when.full`: whether unmirrored records may go for lack of room.
     pub drops_oldest: bool,
     /// `downlink.*`
@@ -145,6 +148,9 @@ impl SecurityProtocol {
     }
 }
 
+/// Largest `keep.after.mirrored.ms`: a year.
+const KEEP_MS_MAX: u64 = 365 * 24 * 3_600_000;
+
 /// Smallest and largest `batch.bytes`.
 const BATCH_BYTES: (u64, u64) = (1024, 8 << 20);
 
@@ -172,6 +178,7 @@ impl Default for MirrorConfig {
             rate_bytes_per_second: None,
             month_bytes_max: None,
             windows: Vec::new(),
+            keep_after_mirrored: mirror::limits::KEEP_DEFAULT,
             drops_oldest: true,
             downlink: DownlinkConfig::default(),
             brought: Vec::new(),
@@ -261,10 +268,9 @@ impl MirrorConfig {
                 let bytes = size(value, least, most).map_err(Some)?;
                 self.batch_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             }
-            "linger.ms" => {
-                let ms: Option<u64> = value.parse().ok().filter(|ms| *ms <= 3_600_000);
-                let ms = ms.ok_or_else(|| expected("a number from 0 to 3600000", value))?;
-                self.linger = Duration::from_millis(ms);
+            "linger.ms" => self.linger = milliseconds(value, 3_600_000)?,
+            "keep.after.mirrored.ms" => {
+                self.keep_after_mirrored = milliseconds(value, KEEP_MS_MAX)?;
             }
             "rate.bytes.per.second" => {
                 self.rate_bytes_per_second = match value {
@@ -406,6 +412,12 @@ pub(super) fn expected(what: &str, got: &str) -> Option<String> {
     Some(format!("{what} is expected, not `{got}`"))
 }
 
+fn milliseconds(value: &str, most: u64) -> Result<Duration, Option<String>> {
+    let ms: Option<u64> = value.parse().ok().filter(|ms| *ms <= most);
+    let ms = ms.ok_or_else(|| expected(&format!("a number from 0 to {most}"), value))?;
+    Ok(Duration::from_millis(ms))
+}
+
 fn boolean(value: &str) -> Result<bool, Option<String>> {
     value.parse().map_err(|_| expected("true or false", value))
 }
@@ -509,6 +521,8 @@ mod tests {
         let mut config = MirrorConfig::default();
         for (key, value) in [
             ("linger.ms", "soon"),
+            ("keep.after.mirrored.ms", "1h"),
+            ("keep.after.mirrored.ms", "31536000001"),
             ("month.bytes.max", "10"),
             ("windows", "25:00-01:00"),
             ("partitions", "random"),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use kafka_lite::catalog::Catalog;
 use storage::disk::Clock;
 use storage::disk_budget::DeviceSpace;
-use storage::retention::{RetentionRules, RollRules, is_roll_due, plan_retention};
+use storage::retention::{LogFacts, RetentionRules, RollRules, is_roll_due, plan_retention};
 use storage::{ChangeError, LogKey};
 use tracing::{info, warn};
 
@@ -210,7 +210,11 @@ impl Keeper {
         // A segment that was active is looked at again once it is closed.
         for _ in 0..2 {
             let segments = partition.log().segments();
-            let facts = log_facts(&self.shard, partition, &segments);
+            let mirrors = self.shard.state().mirrors();
+            let facts = LogFacts {
+                hold_from: mirrors.keep_from(&self.shard, partition),
+                ..log_facts(&self.shard, partition, &segments)
+            };
             let plan = plan_retention(&facts, &rules, wall_clock(&self.shard));
             if plan.log_start_offset > facts.log_start_offset || !plan.remove.is_empty() {
                 let removed = plan.remove.len();

@@ -162,7 +162,10 @@ impl DownlinkRunner {
                     link.close();
                 }
             }
-            Output::Read { .. } | Output::Write { .. } | Output::DeadLetter { .. } => {}
+            Output::Read { .. }
+            | Output::Write { .. }
+            | Output::Note { .. }
+            | Output::DeadLetter { .. } => {}
         }
     }
 

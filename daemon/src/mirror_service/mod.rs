@@ -23,7 +23,7 @@ use std::rc::Rc;
 use kafka_lite::catalog::{MIRROR_TOPIC, is_internal};
 use mirror::downlink::{DownlinkOptions, DownlinkStatus};
 use mirror::{
-    Cursor, Downlink, LaneKey, Mirror, MirrorStatus, Options, Progress, Site, SourceKey,
+    Cursor, Downlink, LaneKey, Marks, Mirror, MirrorStatus, Options, Progress, Site, SourceKey,
     SourceStart,
 };
 use mirror::{StateKey, Usage};
@@ -70,6 +70,8 @@ pub(crate) struct MirrorService {
     downlinks: RefCell<Vec<Rc<DownlinkRunner>>>,
     cursors: RefCell<BTreeMap<CursorKey, Cursor>>,
     known: RefCell<BTreeMap<(String, LaneKey), Progress>>,
+    /// When lanes to come were how far.
+    marks: RefCell<BTreeMap<(String, LaneKey), Marks>>,
     /// Bytes of the month by mirror, as this shard had written them down.
     usages: RefCell<BTreeMap<String, Usage>>,
     catalog_changed: Notify,
@@ -126,6 +128,7 @@ impl MirrorService {
             linger: config.linger,
             rate_bytes_per_second: config.rate_bytes_per_second.map(part),
             month_bytes_max: config.month_bytes_max.map(part),
+            keep: config.keep_after_mirrored,
             shard: shard.id(),
             windows: config.windows.clone(),
             kept_bytes_max: kept_bytes - downlink_kept_bytes(shard, config),
@@ -214,6 +217,12 @@ impl MirrorService {
                     }
                     Err(error) => warn!(mirror, %error, "the progress of a lane cannot be read"),
                 },
+                Ok(StateKey::Marks(mirror, lane)) => match Marks::decode(value) {
+                    Ok(marks) => drop(self.marks.borrow_mut().insert((mirror, lane), marks)),
+                    Err(error) => {
+                        warn!(mirror, %error, "when records were mirrored cannot be read")
+                    }
+                },
                 Ok(StateKey::Control(mirror)) if value.as_slice() == [PAUSED] => {
                     paused.push(mirror);
                 }
@@ -280,7 +289,20 @@ impl MirrorService {
             progress: of_lane
                 .map(|((_, lane), progress)| (lane.lane, progress.clone()))
                 .collect(),
+            marks: self.take_marks(name, source),
         })
+    }
+
+    fn take_marks(&self, name: &str, source: SourceKey) -> BTreeMap<i32, Marks> {
+        let mut taken = BTreeMap::new();
+        self.marks.borrow_mut().retain(|(mirror, lane), marks| {
+            let is_wanted = mirror == name && lane.source == source;
+            if is_wanted {
+                taken.insert(lane.lane, std::mem::take(marks));
+            }
+            !is_wanted
+        });
+        taken
     }
 
     /// The catalog has changed: there may be new partitions.
@@ -290,6 +312,21 @@ impl MirrorService {
 
     /// First offset of a partition that must stay for a mirror.
     pub(crate) fn hold_from(&self, shard: &Shard, partition: &Partition) -> Option<i64> {
+        self.first_held(shard, partition, Runner::hold_from)
+    }
+
+    /// First offset of a partition that retention must leave for a mirror: what was mirrored stays
+    /// for a while.
+    pub(crate) fn keep_from(&self, shard: &Shard, partition: &Partition) -> Option<i64> {
+        self.first_held(shard, partition, Runner::keep_from)
+    }
+
+    fn first_held(
+        &self,
+        shard: &Shard,
+        partition: &Partition,
+        of_runner: impl Fn(&Runner, SourceKey) -> Option<i64>,
+    ) -> Option<i64> {
         let wants = |config: &&MirrorConfig| config.priority_of(partition.topic()).is_some();
         let configs = shard.config().mirrors.iter().filter(wants);
         if is_internal(partition.topic()) {
@@ -301,7 +338,7 @@ impl MirrorService {
                 .iter()
                 .find(|runner| runner.config().name == config.name);
             runner
-                .and_then(|runner| runner.hold_from(source_key(partition)))
+                .and_then(|runner| of_runner(runner, source_key(partition)))
                 .unwrap_or_else(|| partition.log().log_start_offset())
         });
         let brought = self.hold_for_downlink(shard, partition);

@@ -96,6 +96,10 @@ impl Runner {
         self.mirror.borrow().hold_from(key)
     }
 
+    pub(super) fn keep_from(&self, key: SourceKey) -> Option<i64> {
+        self.mirror.borrow().keep_from(&now(&self.shard), key)
+    }
+
     /// Until when the link may not be used, if it may not.
     pub(super) fn gate(&self, now: &Now) -> Option<Duration> {
         self.mirror.borrow().closed_until(now)
@@ -159,6 +163,12 @@ impl Runner {
             Output::Write {
                 lane, key, value, ..
             } => self.write(lane, key, value),
+            Output::Note { key, value } => {
+                let shard = Rc::clone(&self.shard);
+                drop(monoio::spawn(async move {
+                    write_state(&shard, key, value).await;
+                }));
+            }
             Output::DeadLetter { lane, topic, batch } => {
                 drop(monoio::spawn(
                     Rc::clone(self).dead_letter(lane, topic, batch),

@@ -184,8 +184,8 @@ pub const CONNECTION_BYTES: u64 = 8 * 1024;
 pub const PARTITION_BYTES: u64 = 3 * 1024;
 
 /// Memory of one lane of a mirror in bytes while nothing is in flight: its state, the watch on its
-/// partition, and its progress in the table of the state topic.
-pub const LANE_BYTES: u64 = 1536;
+/// partition, and its progress and marks in the table of the state topic.
+pub const LANE_BYTES: u64 = 1792;
 
 fn percent_of(bytes: u64, percent: u64) -> u64 {
     (bytes * percent).div_euclid(100)

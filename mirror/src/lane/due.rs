@@ -52,6 +52,15 @@ impl Lane {
         self.persisted_cursor
     }
 
+    /// First offset that was mirrored less than `keep` ago, or that a crash may need.
+    pub(crate) fn keep_from(&self, now: &Now, keep: Duration) -> i64 {
+        let held = self.hold_from();
+        match keep.is_zero() {
+            true => held,
+            false => held.min(self.marks.kept_from(now, keep)),
+        }
+    }
+
     /// The change must be durable soon, though no batch depends on it.
     pub(crate) fn write_soon(&mut self, now: &Now) {
         self.cursor_write_at = Some(now.monotonic);
@@ -71,13 +80,16 @@ impl Lane {
     }
 
     /// When something behind `after` is due without an input.
-    pub(crate) fn poll_timeout(&self, after: Duration) -> Option<Duration> {
+    pub(crate) fn poll_timeout(&self, after: Duration, keep: Duration) -> Option<Duration> {
         let cursor = self
             .cursor_write_at
             .map(|at| at.max(self.write_not_before))
             .filter(|_| self.writing.is_none() && self.written < self.version);
         let linger = self.linger_until.filter(|_| self.has_unread());
-        let all = [cursor, linger, self.retry_at, Some(self.write_not_before)];
+        let mark = self.marks.due(keep, self.progress.cursor);
+        let mark = mark.filter(|_| !keep.is_zero());
+        let rest = Some(self.write_not_before);
+        let all = [cursor, linger, mark, self.retry_at, rest];
         all.into_iter().flatten().filter(|at| *at > after).min()
     }
 

@@ -89,6 +89,18 @@ impl Mirror {
             let key = StateKey::Lane(self.options.name.clone(), lane.key);
             self.write(Some(lane.key), &key, lane.progress.encode());
         }
+        self.mark(now, lane);
+    }
+
+    /// Notes how far the lane is, once in a while.
+    fn mark(&mut self, now: &Now, lane: &mut Lane) {
+        let keep = self.options.keep;
+        if lane.marks.advance(now, keep, lane.progress.cursor) {
+            self.outputs.push_back(Output::Note {
+                key: StateKey::Marks(self.options.name.clone(), lane.key).encode(),
+                value: lane.marks.encode(now),
+            });
+        }
     }
 
     /// What follows from refusals.

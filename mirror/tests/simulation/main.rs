@@ -244,6 +244,49 @@ fn a_gap_up_to_the_end_is_announced_with_the_next_record_however_late_it_comes()
 }
 
 #[test]
+fn what_was_mirrored_stays_for_its_time_over_restarts_and_may_go_at_once_for_room() {
+    const HOUR_MS: u64 = 3_600_000;
+    let weather = Weather {
+        latency_ms: 10,
+        write_ms: 5,
+        ..Weather::default()
+    };
+    let mut world = World::new(4, 1, weather, |_| {});
+    world.append(0, 10);
+    world.run_until(60_000);
+    let source = world.mirror.status().lanes[0].key.source;
+    let kept = |world: &World| {
+        let mirror = &world.mirror;
+        (
+            mirror.keep_from(&world.now(), source),
+            mirror.hold_from(source),
+        )
+    };
+    assert_eq!(kept(&world), (Some(0), Some(10)), "only retention waits");
+    world.append(0, 10);
+    world.run_until(30 * 60_000);
+    world.restart();
+    world.run_until(HOUR_MS - 10_000);
+    assert_eq!(kept(&world), (Some(0), Some(20)));
+    world.run_until(HOUR_MS + 60_000);
+    assert_eq!(
+        kept(&world),
+        (Some(10), Some(20)),
+        "counted over the restart"
+    );
+    world.run_until(HOUR_MS + 30 * 60_000);
+    assert_eq!(kept(&world), (Some(20), Some(20)), "at most a third longer");
+    // What is not mirrored stays however old it is.
+    world.weather.cut_every_ms = 1;
+    world.weather.outage_ms = 1000 * HOUR_MS;
+    world.cut();
+    world.weather.cut_every_ms = 0;
+    world.append(0, 10);
+    world.run_until(12 * HOUR_MS);
+    assert_eq!(kept(&world), (Some(20), Some(20)));
+}
+
+#[test]
 fn a_recreated_target_topic_gets_what_was_not_acknowledged() {
     for seed in 0..20 {
         println!("seed {seed}");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_lite::primitive::Uuid;
 use mirror::{
-    ConnectionId, LaneKey, Mirror, Now, Options, Output, Progress, Site, SourceKey, SourceStart,
-    StateKey, Usage,
+    ConnectionId, LaneKey, Marks, Mirror, Now, Options, Output, Progress, Site, SourceKey,
+    SourceStart, StateKey, Usage,
 };
 
 use crate::centre::Centre;
@@ -214,13 +214,16 @@ impl World {
         let partitions = i32::try_from(self.sources.len()).expect("few");
         for partition in 0..partitions {
             let source = &self.sources[&partition];
-            let mut progress = BTreeMap::new();
+            let (mut progress, mut marks) = (BTreeMap::new(), BTreeMap::new());
             for (key, value) in &self.journal {
-                let Ok(StateKey::Lane(_, lane)) = StateKey::decode(key) else {
-                    continue;
-                };
-                if lane.source == Self::key(partition) {
-                    progress.insert(lane.lane, Progress::decode(value).expect("progress"));
+                match StateKey::decode(key) {
+                    Ok(StateKey::Lane(_, lane)) if lane.source == Self::key(partition) => {
+                        progress.insert(lane.lane, Progress::decode(value).expect("progress"));
+                    }
+                    Ok(StateKey::Marks(_, lane)) if lane.source == Self::key(partition) => {
+                        marks.insert(lane.lane, Marks::decode(value).expect("marks"));
+                    }
+                    _ => {}
                 }
             }
             let start = SourceStart {
@@ -231,6 +234,7 @@ impl World {
                 leader_epoch: i32::try_from(self.life).expect("few"),
                 priority: u8::try_from(partition).expect("few") & 1,
                 progress,
+                marks,
             };
             if self.mirror.has_room() {
                 self.mirror.handle_source(&now, Self::key(partition), start);
@@ -305,6 +309,7 @@ impl World {
                     },
                 );
             }
+            Output::Note { key, value } => drop(self.journal.insert(key, value)),
             Output::DeadLetter { lane, batch, .. } => {
                 self.later(1, Event::DeadLetter { life, lane, batch });
             }
