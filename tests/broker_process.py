@@ -1,5 +1,6 @@
 """Ports and readiness of a broker that a test starts."""
 
+import random
 import socket
 import struct
 import time
@@ -7,11 +8,23 @@ import time
 API_VERSIONS_V0 = struct.pack(">ihhih", 10, 18, 0, 7, -1)
 
 
+# Below those that Linux gives to connections on their way out: a port that is free now is not taken
+# by a client before the broker listens on it, nor while the broker is down between two starts.
+PORTS = range(12_000, 32_000)
+
+
 def free_port():
     """A port that nothing listens on at the moment of the call."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as listener:
+            # As the broker does it: what lingers from an earlier listener is no obstacle.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def answers(host, port):

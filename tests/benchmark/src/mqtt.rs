@@ -35,7 +35,8 @@ const IDLE: usize = 2_000;
 /// Sensors that publish once per second.
 const SENSORS: usize = 1_000;
 
-const SYSTEMS: [&str; 2] = ["sluice", "mosquitto"];
+/// Systems by name; `sluice-50ms` gathers 50 ms of publishes into one flush, for flash cards.
+const SYSTEMS: [&str; 3] = ["sluice", "sluice-50ms", "mosquitto"];
 
 /// What one run gave, by name.
 type Figures = BTreeMap<String, f64>;
@@ -54,7 +55,7 @@ pub(crate) fn compare(places: &Places, rounds: usize, seconds: u64) -> Result<()
     }
     let names: Vec<&String> = results.keys().map(|(name, _)| name).collect();
     println_line(&format!("{}, {rounds} rounds", machine::description()));
-    println_line("| | sluice | mosquitto |\n|---|---|---|");
+    println_line(&format!("| | {} |\n|---|---|---|---|", SYSTEMS.join(" | ")));
     let mut last = None;
     for name in names {
         if last.replace(name) == Some(name) {
@@ -64,7 +65,8 @@ pub(crate) fn compare(places: &Places, rounds: usize, seconds: u64) -> Result<()
             let values = results.get(&(name.clone(), system));
             spread(values.into_iter().flatten().copied()).text()
         };
-        println_line(&format!("| {name} | {} | {} |", cell(0), cell(1)));
+        let cells: Vec<String> = (0..SYSTEMS.len()).map(cell).collect();
+        println_line(&format!("| {name} | {} |", cells.join(" | ")));
     }
     Ok(())
 }
@@ -156,14 +158,17 @@ impl Broker {
         let data = places.work.join(format!("mqtt-{}-{port}", name_of(system)));
         let failed = |error: std::io::Error| format!("{}: {error}", name_of(system));
         fs::create_dir_all(&data).map_err(failed)?;
-        let mut command = match system {
-            0 => {
+        let mut command = match name_of(system) {
+            name @ ("sluice" | "sluice-50ms") => {
                 let mut command = Command::new(&places.sluice);
                 command.args(["start", "--shards", "1", "--admin-listen", "off"]);
                 command.args(["--memory", &format!("{}M", places.memory_megabytes)]);
                 command.args(["--kafka-listen", &format!("127.0.0.1:{}", free_port()?)]);
                 command.args(["--mqtt-listen", &format!("127.0.0.1:{port}")]);
                 command.arg("--data-dir").arg(data.join("sluice"));
+                if name == "sluice-50ms" {
+                    command.args(["--storage-commit-interval-ms", "50"]);
+                }
                 command
             }
             _ => {
