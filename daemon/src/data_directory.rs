@@ -9,9 +9,9 @@
 //!                      renamed.
 //!                   3. nothing but the lock is written before the marker was read and accepted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock};
@@ -26,6 +26,9 @@ const MARKER: &str = "sluice.meta";
 const MARKER_NEW: &str = "sluice.meta.new";
 const LOCK: &str = "sluice.lock";
 const CLEAN: &str = "sluice.clean";
+
+/// Where the log engine keeps its journals.
+const JOURNALS: &str = "journal";
 
 /// First line of the marker.
 const TITLE: &str = "sluice data directory";
@@ -81,6 +84,16 @@ pub enum DataDirectoryError {
         path: PathBuf,
         /// One of the names in it.
         found: String,
+    },
+    /// Something else than a file has a name of ours: opening a FIFO would wait for ever.
+    #[error("data directory {}: `{name}` is {kind} where a file of ours belongs; move it away", path.display())]
+    NoFile {
+        /// The directory.
+        path: PathBuf,
+        /// Name in the directory.
+        name: &'static str,
+        /// What it is.
+        kind: &'static str,
     },
     /// The marker is damaged or of another format.
     #[error("data directory {}: {MARKER} {reason}", path.display())]
@@ -141,6 +154,7 @@ impl DataDirectory {
         };
         refuse_foreign(path)?;
         create(path).map_err(failed("create"))?;
+        refuse_other_kinds(path)?;
         let lock = take_lock(path)?;
         let marker = read_marker(path).map_err(failed("read sluice.meta"))?;
         let (identity, is_new) = match marker {
@@ -176,6 +190,12 @@ impl DataDirectory {
     /// Whether the last process stopped cleanly, or there was none.
     pub fn was_clean(&self) -> bool {
         self.was_clean || self.is_new
+    }
+
+    /// Whether it holds no journals though it is not new: somebody removed them, or the first start
+    /// was interrupted.
+    pub fn lacks_journals(&self) -> bool {
+        !self.is_new && !self.path.join(JOURNALS).exists()
     }
 
     /// Something in the directory that this process may not read or write, if there is anything:
@@ -308,6 +328,36 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirectoryError> {
     }
 }
 
+/// Refuses what has the name of one of our files and is none.
+fn refuse_other_kinds(path: &Path) -> Result<(), DataDirectoryError> {
+    for name in [LOCK, MARKER, MARKER_NEW, CLEAN, PROBE_FILE_NAME] {
+        let Ok(metadata) = fs::metadata(path.join(name)) else {
+            // It is not there, or whoever opens it says why that fails.
+            continue;
+        };
+        if !metadata.is_file() {
+            return Err(DataDirectoryError::NoFile {
+                path: path.to_owned(),
+                name,
+                kind: kind_of(metadata.file_type()),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(file_type: FileType) -> &'static str {
+    if file_type.is_dir() {
+        "a directory"
+    } else if file_type.is_fifo() {
+        "a FIFO"
+    } else if file_type.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -405,6 +455,7 @@ fn url_safe(bytes: &[u8; 16]) -> String {
 mod tests {
     use super::{DataDirectory, DataDirectoryError, Identity, url_safe};
     use crate::test_directory::TestDirectory;
+    use rustix::fs::{CWD, Mode, mkfifoat};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -435,6 +486,39 @@ mod tests {
         assert!(
             matches!(error, DataDirectoryError::Locked { .. }),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_name_of_ours_that_is_no_file_is_refused_at_once() {
+        for name in ["sluice.lock", "sluice.meta", "sluice.probe"] {
+            let parent = TestDirectory::new("data");
+            mkfifoat(CWD, parent.path().join(name), Mode::RUSR | Mode::WUSR).unwrap();
+            let error = DataDirectory::open(parent.path(), 1).unwrap_err();
+            let line = error.to_string();
+            assert!(line.contains(name) && line.contains("a FIFO"), "{line}");
+            assert!(!error.is_of_the_disk());
+        }
+    }
+
+    #[test]
+    fn a_directory_whose_journals_are_gone_says_so() {
+        let parent = TestDirectory::new("data");
+        assert!(
+            !DataDirectory::open(parent.path(), 1)
+                .unwrap()
+                .lacks_journals()
+        );
+        assert!(
+            DataDirectory::open(parent.path(), 1)
+                .unwrap()
+                .lacks_journals()
+        );
+        std::fs::create_dir(parent.path().join("journal")).unwrap();
+        assert!(
+            !DataDirectory::open(parent.path(), 1)
+                .unwrap()
+                .lacks_journals()
         );
     }
 

@@ -21,7 +21,7 @@ use kafka_lite::primitive::Uuid;
 use kafka_lite::topic_config::{ConfigMap, TopicConfig};
 use replication::Raft;
 use storage::disk::Clock;
-use storage::{Engine, LogKey, Options};
+use storage::{Engine, LogKey, OpenError, Options};
 use tracing::{info, warn};
 
 use crate::config::HostPort;
@@ -38,6 +38,7 @@ use crate::partition::{Log, LogEngine, Partition, PartitionParts, log_config, so
 use crate::shard::Shard;
 use crate::shard::engine_plan::{EngineFacts, engine_sizes};
 use crate::shard::notify::Notify;
+use crate::shard::run::NotOpened;
 use crate::storage_metrics;
 
 /// The rooms of one shard.
@@ -97,8 +98,8 @@ impl ShardState {
     /// Opens the log engine, then what the catalog places on this shard.
     ///
     /// # Errors
-    /// A sentence for the operator; the start fails with it.
-    pub(crate) async fn open(shard: &Rc<Shard>) -> Result<(), String> {
+    /// What the operator is told; the start fails with it.
+    pub(crate) async fn open(shard: &Rc<Shard>) -> Result<(), NotOpened> {
         let state = shard.state();
         state.lay_out(shard).await?;
         let events = Rc::clone(&state.partitions) as Rc<dyn storage::LogEvents>;
@@ -109,7 +110,7 @@ impl ShardState {
             events,
         )
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| not_opened(shard, &error))?;
         for worker in opened.workers {
             drop(monoio::spawn(worker));
         }
@@ -142,7 +143,7 @@ impl ShardState {
     /// Moves logs between the journals of shards when their number has changed: the first shard
     /// does
     /// it for all, the others wait.
-    async fn lay_out(&self, shard: &Rc<Shard>) -> Result<(), String> {
+    async fn lay_out(&self, shard: &Rc<Shard>) -> Result<(), NotOpened> {
         if shard.id() != CONTROLLER_SHARD {
             while !self.is_laid_out.get() {
                 self.laid_out.wait().await;
@@ -157,7 +158,7 @@ impl ShardState {
             shards,
         )
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| not_opened(shard, &error))?;
         for target in (0..shard.shard_count()).filter(|target| *target != CONTROLLER_SHARD) {
             shard.send(target, |there| there.state().receive_layout());
         }
@@ -573,5 +574,14 @@ fn registration(shard: &Shard) -> NodeRegistration {
         kafka_host,
         kafka_port,
         rack: None,
+    }
+}
+
+/// The words of the log engine, whose paths are relative to the data directory.
+fn not_opened(shard: &Shard, error: &OpenError) -> NotOpened {
+    let directory = shard.config().data_dir.display();
+    NotOpened {
+        line: format!("data directory {directory}: {error}"),
+        is_final: error.is_final(),
     }
 }

@@ -22,6 +22,19 @@ pub enum OpenError {
         /// First commit in the ring.
         first_commit: u64,
     },
+    /// Records are there, and the journal that knows which of them were acknowledged is not. Nothing
+    /// was changed.
+    #[error(
+        "{directory} is missing or empty although {found} holds records: without their journal \
+         nobody knows which of them were acknowledged; bring {directory} back, restore the whole \
+         data directory from a backup, or begin anew in an empty one; nothing was changed"
+    )]
+    JournalMissing {
+        /// The directory that should hold a journal.
+        directory: String,
+        /// A segment that is there.
+        found: String,
+    },
     /// The number of shards has changed, but a log cannot be written back now (a full disk,
     /// damage).
     #[error("{log} of shard {shard} cannot move; start with the old number of shards")]
@@ -41,6 +54,19 @@ pub enum OpenError {
         /// The shard that wrote it.
         got: u32,
     },
+}
+
+impl OpenError {
+    /// Whether another start fails as well until somebody brings files back: nothing is wrong with
+    /// the disk.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::CheckpointMissing { .. }
+            | Self::JournalMissing { .. }
+            | Self::ForeignShard { .. } => true,
+            Self::Disk(_) | Self::Damaged(_) | Self::Unmovable { .. } => false,
+        }
+    }
 }
 
 /// Why an entry was not appended. Nothing of it was kept.

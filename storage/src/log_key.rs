@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Where all logs are, relative to the data directory.
+pub(crate) const LOGS_DIRECTORY: &str = "logs";
+
 /// Identifies a log: the topic's id (KIP-516) and the partition number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogKey {
@@ -23,7 +26,7 @@ impl LogKey {
     pub fn directory(&self, topic: &str) -> String {
         let [a, b, c, d, ..] = self.topic_id;
         format!(
-            "logs/{topic}-{}~{a:02x}{b:02x}{c:02x}{d:02x}",
+            "{LOGS_DIRECTORY}/{topic}-{}~{a:02x}{b:02x}{c:02x}{d:02x}",
             self.partition
         )
     }

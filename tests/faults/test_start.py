@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from broker import sluice_binary
 
@@ -70,3 +71,50 @@ def test_a_disk_that_is_too_small_is_code_2_and_stays_as_it_was(loop_disk):
     (line,) = lines
     assert "at least 32 MiB are needed" in line
     assert [path.name for path in disk.mount.iterdir()] == ["lost+found"]
+
+
+def contents(directory):
+    """Names and bytes of all files but the lock."""
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_records_whose_journal_is_gone_are_one_line_and_code_2(start_broker, tmp_path):
+    broker = start_broker(flags=["--shards", "2"])
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for number in range(1_000):
+        producer.produce("kept", b"%d" % number * 100)
+    assert producer.flush(30) == 0
+    assert broker.stop() == 0
+    journal = broker.data / "journal"
+    for gone in (journal, journal / "shard-001"):
+        away = gone.rename(tmp_path / "away")
+        (broker.data / "sluice.clean").unlink(missing_ok=True)
+        before = contents(broker.data)
+        code, lines = start(broker.data)
+        assert code == 2, lines
+        (line,) = lines
+        named = str(gone.relative_to(broker.data))
+        assert f"data directory {broker.data}: {named} is missing" in line
+        assert "restore" in line and "logs/" in line
+        assert contents(broker.data) == before
+        shutil.rmtree(gone, ignore_errors=True)
+        away.rename(gone)
+    broker.start()
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "none"})
+    assert consumer.get_watermark_offsets(TopicPartition("kept", 0), timeout=20) == (0, 1_000)
+    consumer.close()
+
+
+def test_a_name_of_ours_that_is_a_fifo_is_one_line_and_code_2(tmp_path):
+    data = tmp_path / "data"
+    assert start(data) == (124, [])
+    for name in ("sluice.lock", "sluice.meta"):
+        file = (data / name).rename(tmp_path / "kept")
+        os.mkfifo(data / name)
+        code, lines = start(data)
+        assert code == 2, lines
+        (line,) = lines
+        assert f"`{name}` is a FIFO" in line
+        (data / name).unlink()
+        file.rename(data / name)
+    assert start(data) == (124, [])

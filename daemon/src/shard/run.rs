@@ -57,7 +57,25 @@ pub struct ShardStart {
     /// When the process started; the clocks of all shards count from here.
     pub started: Instant,
     /// Gets one answer: whether the shard is open, and which way it reaches files.
-    pub opened: Sender<Result<FileDriver, String>>,
+    pub opened: Sender<Result<FileDriver, NotOpened>>,
+}
+
+/// Why a shard does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotOpened {
+    /// A sentence for the operator.
+    pub line: String,
+    /// Starting it again does not help.
+    pub is_final: bool,
+}
+
+impl From<String> for NotOpened {
+    fn from(line: String) -> Self {
+        Self {
+            line,
+            is_final: false,
+        }
+    }
 }
 
 /// Starts the thread of a shard.
@@ -89,7 +107,7 @@ fn run_thread(start: ShardStart) {
         .build();
     match runtime {
         Ok(mut runtime) => runtime.block_on(run_shard(start)),
-        Err(error) => report(&start.opened, Err(format!("the shard's runtime: {error}"))),
+        Err(error) => report(&start.opened, Err(format!("the shard's runtime: {error}").into())),
     }
 }
 
@@ -107,7 +125,7 @@ async fn run_shard(start: ShardStart) {
     std::future::pending().await
 }
 
-async fn open(start: ShardStart) -> Result<Rc<Shard>, String> {
+async fn open(start: ShardStart) -> Result<Rc<Shard>, NotOpened> {
     let legacy = monoio::utils::is_legacy();
     let (driver, helper_threads) = if legacy {
         (FileDriver::Thread, HELPER_THREADS_EPOLL)
@@ -217,7 +235,7 @@ pub async fn stop(shard: Rc<Shard>) {
     debug!(shard = shard.id(), "stopped");
 }
 
-fn report(opened: &Sender<Result<FileDriver, String>>, result: Result<FileDriver, String>) {
+fn report(opened: &Sender<Result<FileDriver, NotOpened>>, result: Result<FileDriver, NotOpened>) {
     // The receiver is gone only when the start has failed elsewhere and the process is ending.
     let _gone: Result<(), _> = opened.send(result);
 }

@@ -91,6 +91,14 @@ impl AsRawFd for StopSignals {
     }
 }
 
+/// Lets a write beyond the limit of file sizes (`ulimit -f`) fail with EFBIG, which the log engine
+/// handles as a full disk, instead of SIGXFSZ ending the process. Commands that are started inherit
+/// it.
+pub fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed; the signal number is valid, so that the call cannot fail.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Lets the process that a command starts get SIGTERM when the thread that starts it ends, however
 /// that happens.
 pub fn end_with_parent(command: &mut Command) {

@@ -29,8 +29,12 @@ use crate::errors::{AppendError, OpenError};
 use crate::events::LogEvents;
 use crate::journal::ring_path;
 use crate::journal::scan::ring_index;
+use crate::log_key::LOGS_DIRECTORY;
 use crate::options::Options;
+use crate::segment::{FileKind, parse_file_name};
 
+/// Where the journals of all shards are.
+const JOURNALS: &str = "journal";
 /// How many shards the directory is laid out for.
 const LAYOUT_PATH: &str = "journal/layout";
 /// A redistribution that is decided and perhaps not carried out.
@@ -72,6 +76,7 @@ pub async fn prepare_shards<D: Disk, C: Clock>(
         carry_out(disk, &manifest).await?;
     }
     let old_shards = old_layout(disk).await?;
+    check_journals(disk, old_shards).await?;
     if old_shards == Some(shards) {
         return Ok(());
     }
@@ -113,6 +118,50 @@ async fn old_layout<D: Disk>(disk: &D) -> Result<Option<u32>, OpenError> {
         shards += 1;
     }
     Ok((shards > 0).then_some(shards))
+}
+
+/// Refuses segments whose journal is gone: new logs would begin at offset 0 beside them.
+async fn check_journals<D: Disk>(disk: &D, shards: Option<u32>) -> Result<(), OpenError> {
+    let mut missing = shards.is_none().then(|| JOURNALS.to_owned());
+    for shard in 0..shards.unwrap_or(0) {
+        let directory = Options::gateway(shard).journal_directory();
+        if !has_journal(disk, &directory).await? {
+            missing = Some(directory);
+            break;
+        }
+    }
+    let Some(directory) = missing else {
+        return Ok(());
+    };
+    // A first start that was interrupted has written no segment.
+    match find_segment(disk).await? {
+        Some(found) => Err(OpenError::JournalMissing { directory, found }),
+        None => Ok(()),
+    }
+}
+
+async fn has_journal<D: Disk>(disk: &D, directory: &str) -> Result<bool, OpenError> {
+    let path = checkpoint_path(directory);
+    let is_ours = |name: &str| ring_index(name).is_some() || path == format!("{directory}/{name}");
+    let entries = disk.list(directory).await?;
+    Ok(entries.iter().any(|entry| is_ours(&entry.name)))
+}
+
+/// A segment that is not empty, of any log.
+async fn find_segment<D: Disk>(disk: &D) -> Result<Option<String>, OpenError> {
+    for log in disk.list(LOGS_DIRECTORY).await? {
+        let directory = format!("{LOGS_DIRECTORY}/{}", log.name);
+        if !log.is_directory {
+            continue;
+        }
+        for entry in disk.list(&directory).await? {
+            let is_log = matches!(parse_file_name(&entry.name), Some((_, FileKind::Log)));
+            if is_log && entry.length_bytes > 0 {
+                return Ok(Some(format!("{directory}/{}", entry.name)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 async fn write_layout<D: Disk>(disk: &D, shards: u32) -> Result<(), OpenError> {

@@ -270,16 +270,21 @@ impl Disk for MemoryDisk {
     async fn list(&self, directory: &str) -> Result<Vec<DirectoryEntry>, DiskError> {
         let prefix = format!("{directory}/");
         let files = self.files.borrow();
-        Ok(files
-            .iter()
-            .filter_map(|(path, content)| {
-                let name = path.strip_prefix(&prefix)?;
-                (!name.contains('/')).then(|| DirectoryEntry {
-                    name: name.to_owned(),
-                    length_bytes: content.borrow().current.len() as u64,
-                    is_directory: false,
-                })
+        let below = files.iter().filter_map(|(path, content)| {
+            let (name, is_directory) = match path.strip_prefix(&prefix)?.split_once('/') {
+                Some((name, _)) => (name, true),
+                None => (path.strip_prefix(&prefix)?, false),
+            };
+            let length = content.borrow().current.len() as u64;
+            Some(DirectoryEntry {
+                name: name.to_owned(),
+                length_bytes: if is_directory { 0 } else { length },
+                is_directory,
             })
-            .collect())
+        });
+        // The files of one directory follow each other.
+        let mut entries: Vec<DirectoryEntry> = below.collect();
+        entries.dedup();
+        Ok(entries)
     }
 }

@@ -35,7 +35,7 @@ use crate::shard::acceptor::{self, Protocol};
 use crate::shard::budgets::ShardPlan;
 use crate::shard::failure::Failure;
 use crate::shard::mail::{MailReceiver, mailbox};
-use crate::shard::run::{self, ShardStart};
+use crate::shard::run::{self, NotOpened, ShardStart};
 use crate::shard::{Message, Process, ShardId};
 use crate::sys::memory as system_memory;
 use crate::sys::process::{self, StopSignals};
@@ -64,6 +64,7 @@ pub fn run(flags: &Flags) -> ExitCode {
 
 fn start(flags: &Flags, started: Instant) -> Result<(), NotStarted> {
     let signals = StopSignals::block_and_open().map_err(failure("signals"))?;
+    process::ignore_file_size_signal();
     let prepared = prepare(flags, &signals)?;
     let (process, receivers) = build_process(&prepared)?;
     let driver = start_shards(&prepared, &process, receivers, started, &signals)?;
@@ -174,23 +175,25 @@ fn start_shards(
     }
     let mut driver = FileDriver::Ring;
     for _ in 0..shards {
-        driver = wait_for_one(&results, signals)
-            .map_err(|line| refused(prepared.data.find_denied().is_none(), line))?;
+        driver = wait_for_one(&results, signals).map_err(|not_opened| {
+            let may_help = !not_opened.is_final && prepared.data.find_denied().is_none();
+            refused(may_help, not_opened.line)
+        })?;
     }
     Ok(driver)
 }
 
 /// Waits for the next shard that is open, or for the signal to stop: the disk may be slow or stuck.
 fn wait_for_one(
-    results: &mpsc::Receiver<Result<FileDriver, String>>,
+    results: &mpsc::Receiver<Result<FileDriver, NotOpened>>,
     signals: &StopSignals,
-) -> Result<FileDriver, String> {
+) -> Result<FileDriver, NotOpened> {
     loop {
         match results.recv_timeout(START_SIGNAL_PAUSE) {
             Ok(result) => return result,
             Err(RecvTimeoutError::Timeout) => end_if_told(signals),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err("a shard ended while it opened".to_owned());
+                return Err("a shard ended while it opened".to_owned().into());
             }
         }
     }

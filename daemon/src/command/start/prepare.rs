@@ -98,6 +98,12 @@ pub(super) fn prepare(flags: &Flags, signals: &StopSignals) -> Result<Prepared, 
     })?;
     let device = Device::of(data.path()).map_err(failure("data directory"))?;
     choose_by_device(&mut config, device);
+    if data.lacks_journals() {
+        warn!(
+            directory = %data.path().join("journal").display(),
+            "the data directory is not new and has no journal: if it held records, they are gone"
+        );
+    }
     if !data.was_clean() {
         info!("the last stop was not clean; the logs are recovered");
     }

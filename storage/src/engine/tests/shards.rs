@@ -1,5 +1,6 @@
 //! Another number of shards at the next start, with a crash at every operation of the move.
 
+use crate::disk::Disk;
 use crate::engine::tests::segments::small_ring;
 use crate::engine::tests::{Harness, TestClock, append, batch, key, new_log, read_all};
 use crate::testing::{MemoryDisk, block_on};
@@ -101,4 +102,43 @@ fn new_entries_after_a_move_survive_and_old_commits_do_not_return() {
     let harness = Harness::open(&disk, options(0));
     assert_eq!(harness.recovered.len(), 6);
     assert!(harness.recovered.iter().all(|log| log.log_end_offset == 5));
+}
+
+/// Removes every file whose path begins like this.
+fn remove_below(disk: &MemoryDisk, prefix: &str) -> usize {
+    let paths = disk.paths();
+    let removed = paths.iter().filter(|path| path.starts_with(prefix));
+    removed.map(|path| block_on(disk.remove(path)).unwrap()).count()
+}
+
+#[test]
+fn records_without_their_journal_are_refused_and_nothing_is_changed() {
+    for (gone, named) in [
+        ("journal/", "journal"),
+        ("journal/shard-001/", "journal/shard-001"),
+    ] {
+        let disk = MemoryDisk::new();
+        build(&disk);
+        assert!(remove_below(&disk, gone) > 0);
+        let before = disk.paths();
+        let error = prepare(&disk, 3).unwrap_err();
+        let OpenError::JournalMissing { directory, found } = &error else {
+            panic!("{gone}: {error}");
+        };
+        assert_eq!(directory, named);
+        assert!(before.contains(found) && found.ends_with(".log"), "{found}");
+        assert!(error.is_final());
+        assert_eq!(disk.paths(), before);
+    }
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_has_no_journal_and_no_records() {
+    let disk = MemoryDisk::new();
+    prepare(&disk, 2).unwrap();
+    // One shard was faster than the other.
+    drop(Harness::open(&disk, options(0)));
+    disk.lose_power();
+    prepare(&disk, 2).unwrap();
+    prepare(&disk, 3).unwrap();
 }
