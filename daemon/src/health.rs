@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use storage::disk::Shortage;
+
 use crate::metrics::{Collector, Family, Kind};
 use crate::shard::Shard;
 
@@ -13,11 +15,16 @@ pub(crate) fn trouble(shard: &Shard) -> Option<String> {
     if let Some(reason) = shard.process().failure.reason() {
         return Some(reason.to_owned());
     }
-    let stats = shard.state().engine().stats();
+    let shortage = shard.state().engine().stats().shortage?;
     let id = shard.id();
-    stats
-        .disk_full
-        .then(|| format!("shard {id}: the disk is full, appends are refused until there is room"))
+    let what = match shortage {
+        Shortage::Device | Shortage::AboveReserve => "the disk is full",
+        Shortage::ByteBudget => "the byte budget (storage.bytes.max) is used up",
+        Shortage::FileSize => "the limit of file sizes is reached (ulimit -f)",
+    };
+    Some(format!(
+        "shard {id}: {what}, appends are refused until there is room"
+    ))
 }
 
 /// Shows the shard's troubles in `/metrics`; called once, when the engine is open.

@@ -9,6 +9,7 @@
 //!                   3. an operation that fails with [`DiskError`] may have happened in part.
 //! Source            docs/decisions/2026-11-23-one-gateway.md; design §4 "Disk trait".
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -60,9 +61,11 @@ pub struct DirectoryEntry {
 /// Why a disk operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DiskError {
-    /// The device or its quota has no room (ENOSPC, EDQUOT).
-    #[error("no space left on the device ({operation} {path})")]
+    /// There is no room; the same may succeed later.
+    #[error("{shortage} ({operation} {path})")]
     Full {
+        /// What has run out.
+        shortage: Shortage,
         /// Operation that failed, as a verb.
         operation: &'static str,
         /// File, relative to the data directory.
@@ -86,6 +89,30 @@ pub enum DiskError {
         /// The operating system's words.
         reason: String,
     },
+}
+
+/// What has run out where nothing more can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// The device or its quota (ENOSPC, EDQUOT).
+    Device,
+    /// What the device has above its reserve.
+    AboveReserve,
+    /// The byte budget of the data directory.
+    ByteBudget,
+    /// The limit of file sizes of this process (EFBIG, RLIMIT_FSIZE).
+    FileSize,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Device => "no space left on the device",
+            Self::AboveReserve => "only the reserve of the disk is left",
+            Self::ByteBudget => "the byte budget is used up",
+            Self::FileSize => "the limit of file sizes is reached (ulimit -f)",
+        })
+    }
 }
 
 /// A buffer that comes back with the result of the operation it was lent to.

@@ -15,6 +15,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::disk::Shortage;
 use crate::limits::{
     DISK_RESERVE_BYTES_MIN, DISK_RESERVE_DIVISOR, PREALLOCATION_BYTES_MIN, SEGMENT_BYTES_MAX,
 };
@@ -96,6 +97,14 @@ impl DiskBudget {
             self.0.room_wanted.notify();
         }
         true
+    }
+
+    /// What keeps [`DiskBudget::take`] from granting `bytes`.
+    pub fn shortage(&self, bytes: u64) -> Shortage {
+        match bytes > self.limit_left_bytes() {
+            true => Shortage::ByteBudget,
+            false => Shortage::AboveReserve,
+        }
     }
 
     /// Remembers what the byte budget refused; what the device refuses is not for us to remove.

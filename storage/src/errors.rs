@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, Shortage};
 use crate::error::Corrupt;
 
 /// Why an engine does not open.
@@ -57,10 +57,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether another start fails as well until somebody brings files back: nothing is wrong with
-    /// the disk.
+    /// Whether another start fails as well until somebody brings files back or raises a limit: the
+    /// disk is not at fault.
     pub fn is_final(&self) -> bool {
         match self {
+            Self::Disk(DiskError::Full { shortage, .. }) => *shortage == Shortage::FileSize,
             Self::CheckpointMissing { .. }
             | Self::JournalMissing { .. }
             | Self::ForeignShard { .. } => true,

@@ -150,6 +150,13 @@ pub const SETTLE_TIME_MAX: Duration = Duration::from_millis(1500);
 /// Pause before a write that met a full disk is tried again.
 pub const DISK_FULL_PAUSE: Duration = Duration::from_millis(500);
 
+/// Least time between two lines that say that there is no room.
+pub const SHORTAGE_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time in which whoever makes room in the byte budget has made it; a shortage that lasts longer is
+/// told.
+pub const ROOM_IS_MADE_WITHIN: Duration = Duration::from_secs(2);
+
 const _: () = assert!(PREALLOCATION_BYTES_MIN <= PREALLOCATION_BYTES_MAX);
 const _: () = assert!(PREALLOCATION_BYTES_MAX <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEARCH_WINDOW_BYTES <= SCAN_WINDOW_BYTES);

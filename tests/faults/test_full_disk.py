@@ -2,6 +2,7 @@
 
 import collections
 import os
+import subprocess
 import time
 
 import pytest
@@ -188,3 +189,25 @@ def test_bulk_producers_are_answered_while_the_disk_is_full(start_broker, loop_d
         assert name in ("data", "lost+found"), name
     assert broker.stop(seconds=20) == 0
     print(f"{len(delivered)} delivered, failed by code: {dict(failed)}")
+
+
+def test_a_limit_of_file_sizes_is_a_full_disk_until_it_is_lifted(start_broker):
+    """Beyond `ulimit -f` the kernel sends SIGXFSZ, which would end the broker, and then EFBIG."""
+    # The ring of the journal stays below the limit, the segment does not.
+    broker = start_broker(flags=[*GATEWAY, "--log-segment-bytes", str(64 << 20)])
+    workload = Workload(broker.bootstrap, "limited", sizes=(70_000,))
+    workload.create_topic()
+    workload.start()
+    workload.wait_for_acknowledged(20)
+    subprocess.run(["prlimit", f"--fsize={8 << 20}:", f"--pid={broker.process.pid}"], check=True)
+    last = wait_until_refused(broker, workload)
+    status, text = broker.health()
+    assert status == 503 and "ulimit -f" in text, f"/readyz says {status} {text}"
+    told = broker.output.read_text().count("appends are refused")
+    assert told == 1, f"told {told} times"
+    subprocess.run(["prlimit", "--fsize=unlimited:", f"--pid={broker.process.pid}"], check=True)
+    workload.wait_for_acknowledged(last + 200, seconds=60)
+    workload.finish()
+    judge(workload, read_all(broker.bootstrap, "limited"))
+    wait_until_healthy(broker)
+    assert broker.stop() == 0

@@ -118,3 +118,12 @@ def test_a_name_of_ours_that_is_a_fifo_is_one_line_and_code_2(tmp_path):
         (data / name).unlink()
         file.rename(data / name)
     assert start(data) == (124, [])
+
+
+def test_a_limit_of_file_sizes_is_one_line_at_the_start(tmp_path):
+    # 64 KiB: the journal does not fit, and the kernel's signal for that ends nobody.
+    code, lines = start(tmp_path / "data", "prlimit", "--fsize=65536")
+    assert code == 2, lines
+    (line,) = lines
+    assert "the limit of file sizes is reached (ulimit -f)" in line and "journal/" in line
+    assert start(tmp_path / "data") == (124, [])

@@ -161,6 +161,10 @@ def test_a_byte_budget_holds_over_all_topics_and_the_oldest_go_first(start_broke
     eventually(lambda: offsets(broker, "older")[0] > 0, 20, "the oldest of all records go")
     assert stored() <= budget
     assert offsets(broker, "newer")[1] == 4000
+    # Room was made each time within a moment: what goes is told, that anything is refused is not.
+    log = broker.output.read_text()
+    assert "the byte budget is used up: the oldest records go" in log
+    assert "refused" not in log and "disk is full" not in log
 
 
 def test_a_compacted_topic_keeps_the_last_value_of_each_key(start_broker):

@@ -17,7 +17,7 @@ use kafka_lite::catalog::Catalog;
 use storage::disk::Clock;
 use storage::disk_budget::DeviceSpace;
 use storage::retention::{LogFacts, RetentionRules, RollRules, is_roll_due, plan_retention};
-use storage::{ChangeError, LogKey};
+use storage::{ChangeError, DiskError, LogKey};
 use tracing::{info, warn};
 
 use super::room::RoomMaker;
@@ -109,10 +109,13 @@ impl Keeper {
             if self.shard.is_stopping() {
                 return;
             }
-            if is_sound(partition)
-                && let Err(error) = self.look_at(partition, now, is_full_round).await
-            {
-                warn!(?partition, %error, "housekeeping of a log failed");
+            if !is_sound(partition) {
+                continue;
+            }
+            match self.look_at(partition, now, is_full_round).await {
+                // The log engine tells of a shortage that lasts; the next round does what is left.
+                Ok(()) | Err(ChangeError::Disk(DiskError::Full { .. })) => {}
+                Err(error) => warn!(?partition, %error, "housekeeping of a log failed"),
             }
         }
         if self.memos.len() > partitions.len() {
@@ -250,7 +253,7 @@ impl Keeper {
         }
     }
 
-    async fn device_space(&self) -> Result<DeviceSpace, storage::DiskError> {
+    async fn device_space(&self) -> Result<DeviceSpace, DiskError> {
         let (free_bytes, total_bytes) = self.shard.disk().space().await?;
         let mut space = DeviceSpace {
             free_bytes,

@@ -20,7 +20,7 @@ use std::time::Instant;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use rustix::io::Errno;
 use storage::aligned_buffer::AlignedBuffer;
-use storage::disk::{DirectoryEntry, DiskError, OpenMode, Resize};
+use storage::disk::{DirectoryEntry, DiskError, OpenMode, Resize, Shortage};
 
 use crate::limits::{EARLIER_WRITERS_PAUSE, EARLIER_WRITERS_TIMEOUT};
 
@@ -34,8 +34,17 @@ const FILE_MODE: u32 = 0o600;
 pub fn disk_error(operation: &'static str, path: &str, error: &io::Error) -> DiskError {
     let path = path.to_owned();
     let kind = error.kind();
-    if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-        return DiskError::Full { operation, path };
+    let is_device_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    if is_device_full || kind == ErrorKind::FileTooLarge {
+        let shortage = match is_device_full {
+            true => Shortage::Device,
+            false => Shortage::FileSize,
+        };
+        return DiskError::Full {
+            shortage,
+            operation,
+            path,
+        };
     }
     if kind == ErrorKind::NotFound {
         return DiskError::NotFound { operation, path };

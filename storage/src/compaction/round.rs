@@ -250,6 +250,7 @@ impl<D: Disk> Group<'_, D> {
         if !is_taken {
             let path = file_path(self.directory, first.base_offset, FileKind::Cleaned);
             return Err(DiskError::Full {
+                shortage: budget.shortage(self.bytes),
                 operation: "compact",
                 path,
             }

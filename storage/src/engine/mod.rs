@@ -10,6 +10,7 @@ mod early;
 mod recovery;
 mod redistribute;
 pub(crate) mod replay;
+mod shortage;
 mod state;
 mod stats;
 mod tails;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::cache::BatchCache;
-use crate::disk::{Clock, Disk, DiskError};
+use crate::disk::{Clock, Disk, DiskError, Shortage};
 use crate::disk_budget::DiskBudget;
 use crate::engine::early::Early;
+use crate::engine::shortage::Shortages;
 use crate::error::Corrupt;
 use crate::errors::AppendError;
 use crate::events::LogEvents;
@@ -58,9 +59,9 @@ pub(crate) struct EngineState<D: Disk, C: Clock> {
     pub(crate) disk_full: Cell<bool>,
     /// Writes that met a full disk are tried again at once.
     pub(crate) space_freed: Changes,
-    /// A write met a full disk, and none has succeeded since: what operators are told, since
+    /// A write found no room, and none has succeeded since: what operators are told, since
     /// `disk_full` pauses for each new attempt.
-    pub(crate) lacks_space: Cell<bool>,
+    pub(crate) shortages: Shortages,
     /// Free bytes of the ring when records were last carried forward.
     pub(crate) free_after_carry_bytes: Cell<u64>,
     /// First commit that a recovery replays now.
@@ -108,7 +109,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             full_log: Cell::new(false),
             disk_full: Cell::new(false),
             space_freed: Changes::default(),
-            lacks_space: Cell::new(false),
+            shortages: Shortages::default(),
             free_after_carry_bytes: Cell::new(u64::MAX),
             replay_from: Cell::new(1),
             checkpoint_bytes: Cell::new(0),
@@ -162,8 +163,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     fn has_space(&self, bytes: usize) -> bool {
         let waiting = self.buffered_bytes.get() + self.bulk_bytes.get();
         let has_space = (waiting + bytes) as u64 <= self.store.budget().device_bytes();
-        if !has_space && !self.lacks_space.replace(true) {
-            tracing::warn!("only the reserve of the disk is left; appends are refused");
+        if !has_space && self.begin_shortage(Shortage::AboveReserve) {
             self.write_back.notify();
         }
         has_space
@@ -178,7 +178,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     /// a half, so that the buffers of those who use the reserve turn over beside it.
     fn buffer_limit(&self, uses_reserve: bool) -> usize {
         let limit = self.options.append_buffer_bytes;
-        match (uses_reserve, self.lacks_space.get()) {
+        match (uses_reserve, self.shortages.is_any()) {
             (true, _) => limit,
             (false, true) => limit >> 1,
             (false, false) => limit - (limit >> 4),
@@ -192,17 +192,39 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
 
     /// Why an append that has no room is refused.
     pub(crate) fn no_room(&self) -> AppendError {
-        if self.disk_full.get() || self.lacks_space.get() {
+        if self.disk_full.get() || self.shortages.is_any() {
             AppendError::DiskFull
         } else {
             AppendError::NoRoom
         }
     }
 
-    pub(crate) fn set_disk_full(&self, full: bool) {
-        if full {
-            self.lacks_space.set(true);
+    /// A write found no room; the operator is told when that lasts. Returns whether it is the first.
+    fn begin_shortage(&self, shortage: Shortage) -> bool {
+        let now = self.clock.now();
+        let is_new = self.shortages.begin(shortage, now);
+        if self.shortages.take_telling(now) {
+            tracing::warn!("{shortage}; appends are refused until there is room");
         }
+        is_new
+    }
+
+    /// There is room again. Returns whether there was none.
+    pub(crate) fn end_shortage(&self) -> bool {
+        let (had, was_told) = self.shortages.end();
+        if was_told {
+            tracing::info!("there is room again; appends are taken");
+        }
+        had
+    }
+
+    /// A write or a checkpoint found no room: nothing is tried for a moment.
+    pub(crate) fn note_full(&self, shortage: Shortage) {
+        self.begin_shortage(shortage);
+        self.set_disk_full(true);
+    }
+
+    pub(crate) fn set_disk_full(&self, full: bool) {
         if self.disk_full.replace(full) != full {
             if !full {
                 self.journal.set_growth_refused(false);
@@ -215,7 +237,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     /// another one for the logs that use the reserve, and on a full disk the half that carrying
     /// forward needs.
     fn ring_has_room(&self, uses_reserve: bool) -> bool {
-        let shift = match (uses_reserve, self.lacks_space.get()) {
+        let shift = match (uses_reserve, self.shortages.is_any()) {
             (true, _) => 4,
             (false, true) => 1,
             (false, false) => 3,

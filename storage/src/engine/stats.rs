@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::CacheFigures;
-use crate::disk::{Clock, Disk, DiskError};
+use crate::disk::{Clock, Disk, DiskError, Shortage};
 use crate::engine::Engine;
 use crate::journal::JournalStats;
 
@@ -34,8 +34,10 @@ pub struct EngineStats {
     pub cache: CacheFigures,
     /// Bytes of cached indexes now, and the most there ever were.
     pub index_cache_bytes: (u64, u64),
-    /// The disk has no room; appends are refused until a write succeeds again.
+    /// There is no room; appends are refused until a write succeeds again.
     pub disk_full: bool,
+    /// What has run out then.
+    pub shortage: Option<Shortage>,
     /// Memory of the journal's commit buffers.
     pub journal_buffer_bytes: usize,
     /// Logs.
@@ -60,7 +62,8 @@ impl<D: Disk, C: Clock> Engine<D, C> {
             segment_bytes: shared.store.budget().used_bytes(),
             cache: shared.cache.borrow().figures(),
             index_cache_bytes: shared.store.index_cache_bytes(),
-            disk_full: shared.lacks_space.get(),
+            disk_full: shared.shortages.is_any(),
+            shortage: shared.shortages.current(),
             journal_buffer_bytes: shared.journal.memory_bytes(),
             logs: shared.logs.borrow().len(),
         }

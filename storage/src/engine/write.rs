@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::disk::{Clock, Disk, DiskError};
+use crate::disk::{Clock, Disk, DiskError, Shortage};
 use crate::engine::EngineState;
 use crate::error::Corrupt;
 use crate::errors::AppendError;
@@ -218,7 +218,13 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
                 // What went into the reserve tells nothing of the room that is left for data.
                 Ok(()) if log.uses_reserve() => return,
                 Ok(()) => {
-                    self.lacks_space.set(!self.has_space_again());
+                    if self.has_space_again() {
+                        self.end_shortage();
+                    } else {
+                        // Told when an append is refused for it.
+                        let now = self.clock.now();
+                        self.shortages.begin(Shortage::AboveReserve, now);
+                    }
                     return self.set_disk_full(false);
                 }
                 Err(error) => {
@@ -240,11 +246,8 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     /// Whether the write may be tried again; otherwise the log is stopped.
     pub(crate) fn survives(&self, log: &Rc<Log<D>>, error: SegmentError) -> bool {
         let failure = match error {
-            SegmentError::Disk(error @ DiskError::Full { .. }) => {
-                if !self.lacks_space.get() {
-                    tracing::warn!(%error, "the disk is full; appends are refused");
-                }
-                self.set_disk_full(true);
+            SegmentError::Disk(DiskError::Full { shortage, .. }) => {
+                self.note_full(shortage);
                 return true;
             }
             SegmentError::Disk(error) => AppendError::Poisoned(error),

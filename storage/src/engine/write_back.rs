@@ -37,12 +37,13 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
             };
             let before = self.backlog();
             if let Err(error) = self.write_back_to(commit).await {
-                tracing::error!(%error, "write-back failed");
-                if matches!(error, DiskError::Full { .. }) {
-                    self.set_disk_full(true);
+                if let DiskError::Full { shortage, .. } = error {
+                    self.note_full(shortage);
+                } else {
+                    tracing::error!(%error, "write-back failed");
                 }
             } else if !self.disk_full.get() && self.has_space_again() {
-                if self.lacks_space.replace(false) {
+                if self.end_shortage() {
                     self.journal.ring_changed.notify();
                 }
                 // What a stopped log leaves in the ring is no reason to try for ever.
@@ -78,7 +79,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         });
         // A full disk is tried again even when nothing else asks for it, since appends wait for
         // that, and all logs are: what uses the reserve must not stay behind what cannot go.
-        if self.lacks_space.get() {
+        if self.shortages.is_any() {
             return Some(self.journal.acknowledged());
         }
         let full_log = self.full_log.get().then(|| self.journal.acknowledged());
@@ -117,7 +118,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
     fn frees_something(&self) -> bool {
         let oldest = self.dirty.borrow().first().map(|(commit, _)| *commit);
         let point = self.journal.replay_point(oldest.unwrap_or(u64::MAX), false);
-        !self.lacks_space.get() || point.is_some_and(|point| point.number > self.replay_from.get())
+        !self.shortages.is_any() || point.is_some_and(|point| point.number > self.replay_from.get())
     }
 
     fn dirty_logs(&self, commit: u64) -> Vec<Rc<Log<D>>> {

@@ -103,6 +103,8 @@ pub(crate) struct Journal<D: Disk, C: Clock> {
     /// The ring has changed: zeros, files, or freed commits.
     pub(crate) ring_changed: Changes,
     commit_hook: Cell<Option<fn(Duration)>>,
+    /// When it was told last that the ring cannot grow.
+    growth_told_at: Cell<Option<Duration>>,
 }
 
 impl<D: Disk, C: Clock> Journal<D, C> {
@@ -139,6 +141,7 @@ impl<D: Disk, C: Clock> Journal<D, C> {
             released: Changes::default(),
             ring_changed: Changes::default(),
             commit_hook: Cell::new(None),
+            growth_told_at: Cell::new(None),
         }
     }
 

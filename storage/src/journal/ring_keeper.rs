@@ -27,7 +27,9 @@ impl<D: Disk, C: Clock> Journal<D, C> {
                 Ok(true) => {}
                 Ok(false) => self.ring_changed.after(seen).await,
                 Err(error @ DiskError::Full { .. }) => {
-                    tracing::warn!(%error, "the journal's ring cannot grow");
+                    if self.take_growth_telling() {
+                        tracing::warn!(%error, "the journal's ring cannot grow");
+                    }
                     self.set_growth_refused(true);
                     self.ring_changed.after(seen).await;
                 }
@@ -37,6 +39,17 @@ impl<D: Disk, C: Clock> Journal<D, C> {
                 }
             }
         }
+    }
+
+    /// Whether it is told that the ring cannot grow; a full disk is tried twice a second.
+    fn take_growth_telling(&self) -> bool {
+        let now = self.clock.now();
+        let is_repeated = |at| now.saturating_sub(at) < limits::SHORTAGE_TOLD_INTERVAL;
+        let is_due = !self.growth_told_at.get().is_some_and(is_repeated);
+        if is_due {
+            self.growth_told_at.set(Some(now));
+        }
+        is_due
     }
 
     async fn keep_ring(&self) -> Result<bool, DiskError> {

@@ -131,7 +131,7 @@ impl<D: Disk, C: Clock> PartitionLog<D, C> {
     pub fn is_reserve_spent(&self, bytes: usize) -> bool {
         let is_busy = !self.shared.journal.has_room(bytes);
         let may_wait = !self.log.uses_reserve() || is_busy;
-        !may_wait && self.shared.lacks_space.get() && !self.has_room(bytes)
+        !may_wait && self.shared.shortages.is_any() && !self.has_room(bytes)
     }
 
     fn append_batch(

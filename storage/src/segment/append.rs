@@ -194,6 +194,7 @@ impl<D: Disk> Segment<D> {
         let is_taken = budget.take(bytes) || from_reserve && budget.take_from_reserve(bytes);
         if !is_taken {
             return Err(DiskError::Full {
+                shortage: budget.shortage(bytes),
                 operation: "reserve",
                 path: self.path(),
             });

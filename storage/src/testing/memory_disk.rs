@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::aligned_buffer::AlignedBuffer;
-use crate::disk::{DirectoryEntry, Disk, DiskError, OpenMode, Resize, Returned};
+use crate::disk::{DirectoryEntry, Disk, DiskError, OpenMode, Resize, Returned, Shortage};
 
 #[derive(Debug, Default)]
 struct Content {
@@ -130,6 +130,7 @@ impl MemoryDisk {
         // Blocks that a file has already are written to even when nothing is left.
         if more_bytes > 0 && (used + more_bytes) as u64 > self.capacity_bytes.get() {
             return Err(DiskError::Full {
+                shortage: Shortage::Device,
                 operation,
                 path: path.to_owned(),
             });

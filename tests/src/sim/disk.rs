@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use storage::aligned_buffer::AlignedBuffer;
-use storage::disk::{Clock, DirectoryEntry, Disk, DiskError, OpenMode, Resize, Returned};
+use storage::disk::{Clock, DirectoryEntry, Disk, DiskError, OpenMode, Resize, Returned, Shortage};
 
 use self::medium::{Inode, NameChange, What, World, change_name, settle, settle_names};
 use super::executor::Executor;
@@ -193,6 +193,7 @@ fn not_found(operation: &'static str, path: &str) -> DiskError {
 
 fn full(operation: &'static str, path: &str) -> DiskError {
     DiskError::Full {
+        shortage: Shortage::Device,
         operation,
         path: path.to_owned(),
     }
