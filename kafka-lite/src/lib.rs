@@ -23,3 +23,4 @@ pub mod producer;
 pub mod record_batch;
 pub mod sasl;
 pub mod topic_config;
+pub mod wall_clock;

@@ -12,15 +12,13 @@ use kafka_lite::record_batch::{
     BatchBuilder, BatchOptions, BatchProducer, BatchReadError, BatchView, BuildError, Compression,
     DecompressLimits, Record, RecordHeader,
 };
+use kafka_lite::wall_clock::CLOCK_SET_MS;
 use thiserror::Error;
 
 use crate::limits::FUTURE_MAX_MS;
 use crate::origin::{GAP_HEADER, ORIGIN_HEADER, Site, TIMESTAMP_HEADER};
 use crate::output::SourceKey;
 use crate::progress::{Intent, Producer};
-
-/// Timestamps before 2001-09-09, ms, were written by a clock that was never set.
-pub const CLOCK_SET_MS: i64 = 1_000_000_000_000;
 
 /// Stands for the wall clock in the intent of a batch without timestamps.
 const OMITTED_MS: i64 = -2;

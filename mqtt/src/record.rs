@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_lite::record_batch::{Record, RecordHeader};
+use kafka_lite::wall_clock::elapsed_ms;
 
 use crate::filter::is_topic_name;
 use crate::message::{Message, MessageProperties, Qos};
@@ -197,7 +198,8 @@ impl StoredMessage {
         let Some(seconds) = properties.and_then(|properties| properties.expiry_seconds) else {
             return Ok(None);
         };
-        let passed_ms = now_ms.saturating_sub(self.timestamp_ms).max(0);
+        // What was stored before the clock was set has all its time.
+        let passed_ms = elapsed_ms(self.timestamp_ms, now_ms).unwrap_or(0).max(0);
         let passed = u32::try_from(passed_ms.div_euclid(1000)).unwrap_or(u32::MAX);
         match seconds.checked_sub(passed) {
             Some(left) if left > 0 => Ok(Some(left)),
@@ -256,6 +258,8 @@ mod tests {
         assert_eq!(found.expiry_left(1_500), Ok(Some(10)));
         assert_eq!(found.expiry_left(10_500), Ok(Some(1)));
         assert_eq!(found.expiry_left(11_000), Err(Expired));
+        let is_set = found.expiry_left(1_790_000_000_000);
+        assert_eq!(is_set, Ok(Some(10)), "stored before the clock was set");
     }
 
     #[test]

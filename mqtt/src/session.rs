@@ -4,6 +4,7 @@
 //! Invariants        1. what encodes decodes to the same. 2. bytes of a later version are refused.
 //! Source            MQTT 5.0 §4.1.
 
+use kafka_lite::wall_clock::elapsed_ms;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -189,7 +190,17 @@ impl Session {
             return false;
         };
         let lives_ms = i64::from(self.expiry_seconds).saturating_mul(1000);
-        self.expiry_seconds != u32::MAX && now_ms.saturating_sub(ended_at_ms) >= lives_ms
+        let is_over = elapsed_ms(ended_at_ms, now_ms).is_some_and(|passed| passed >= lives_ms);
+        self.expiry_seconds != u32::MAX && is_over
+    }
+
+    /// Lets the session end now if it ended before the clock was set, so that its time counts from
+    /// here.
+    pub fn begin_anew_after_setting(&mut self, now_ms: i64) {
+        let is_unknown = |ended_at_ms: &i64| elapsed_ms(*ended_at_ms, now_ms).is_none();
+        if self.ended_at_ms.as_ref().is_some_and(is_unknown) {
+            self.ended_at_ms = Some(now_ms);
+        }
     }
 
     /// The bytes of the value.
@@ -366,5 +377,16 @@ mod tests {
         assert!(!session.is_expired(i64::MAX));
         session.expiry_seconds = 0;
         assert!(session.is_expired(0));
+    }
+
+    #[test]
+    fn a_session_that_ended_before_the_clock_was_set_lives_its_time_from_then_on() {
+        let mut session = session();
+        session.ended_at_ms = Some(1_000);
+        let set_ms = 1_790_000_000_000;
+        assert!(!session.is_expired(set_ms));
+        session.begin_anew_after_setting(set_ms);
+        session.begin_anew_after_setting(set_ms + 59_000);
+        assert!(!session.is_expired(set_ms + 59_999) && session.is_expired(set_ms + 60_000));
     }
 }

@@ -7,8 +7,11 @@
 //!                   no files here.
 //! Invariants        1. segments go oldest first, without a gap. 2. nothing at or behind the high
 //!                   watermark goes. 3. nothing goes by time while the clock is not synchronised.
-//!                   4. held data (not yet mirrored) does not go.
+//!                   4. held data (not yet mirrored) does not go. 5. a clock that is set makes
+//!                   nothing old: what was written before goes with what is written after.
 //! Source            Kafka 4.3 `UnifiedLog.deleteOldSegments`, `LogSegment.shouldRoll`; design §4.
+
+use kafka_lite::wall_clock::elapsed_ms;
 
 use crate::segment::ClosedSegment;
 
@@ -120,19 +123,22 @@ pub(crate) fn count_deletable(facts: &LogFacts<'_>, hold_from: Option<i64>) -> u
         .count()
 }
 
+/// A timestamp of before the clock was set is of no known age.
 fn is_expired(timestamp: i64, rules: &RetentionRules, clock: WallClock) -> bool {
-    let age = u64::try_from(clock.now_ms.saturating_sub(timestamp)).unwrap_or(0);
-    clock.is_synchronised && rules.retention_ms.is_some_and(|retention| age > retention)
+    let age = elapsed_ms(timestamp, clock.now_ms).and_then(|age| u64::try_from(age).ok());
+    let is_over = |retention| age.is_some_and(|age| age > retention);
+    clock.is_synchronised && rules.retention_ms.is_some_and(is_over)
 }
 
-/// Oldest segments whose records are all older than `retention.ms`. A segment without timestamps
-/// goes only with the expired one behind it.
+/// Oldest segments whose records are all older than `retention.ms`. A segment without timestamps,
+/// or with such of before the clock was set, goes only with the expired one behind it.
 fn count_expired(facts: &LogFacts<'_>, rules: &RetentionRules, clock: WallClock) -> usize {
     let mut count = 0;
     for (number, segment) in facts.closed.iter().enumerate() {
         match segment.max_timestamp {
             Some(timestamp) if is_expired(timestamp, rules, clock) => count = number + 1,
-            Some(_) => break,
+            Some(timestamp) if elapsed_ms(timestamp, clock.now_ms).is_some() => break,
+            Some(_) => {}
             None => {}
         }
     }
@@ -284,6 +290,42 @@ mod tests {
             let plan = plan_retention(&facts(&closed), &rules, unsynchronised);
             assert_eq!(removed(&plan), (0, 0, false), "no believable clock");
         }
+    }
+
+    /// A gateway without a clock writes, hears the time, and goes on writing.
+    #[test]
+    fn what_was_written_before_the_clock_was_set_goes_with_what_was_written_after() {
+        const DAY_MS: i64 = 86_400_000;
+        let set_ms = 1_790_000_000_000;
+        let rules = RetentionRules {
+            retention_ms: Some(7 * 86_400_000),
+            ..KEEP
+        };
+        let plan_at = |timestamps: [Option<i64>; 4], active: i64, now_ms: i64| {
+            let closed = closed(timestamps);
+            let facts = LogFacts {
+                active_max_timestamp: Some(active),
+                ..facts(&closed)
+            };
+            let clock = WallClock {
+                now_ms,
+                is_synchronised: true,
+            };
+            removed(&plan_retention(&facts, &rules, clock))
+        };
+        let before = [Some(5_000), None, Some(6_000), Some(7_000)];
+        let across = [Some(5_000), Some(6_000), Some(set_ms), Some(set_ms + 1)];
+        // At the jump: Kafka would remove all of them.
+        assert_eq!(plan_at(before, 8_000, set_ms), (0, 0, false));
+        assert_eq!(plan_at(across, set_ms, set_ms), (0, 0, false));
+        // Eight days later.
+        let later = set_ms + 8 * DAY_MS;
+        assert_eq!(plan_at(across, later, later), (4, 40, false));
+        assert_eq!(plan_at(before, later, later), (0, 0, false));
+        // What came before the loss of the clock is as old as it is.
+        let old = set_ms - 8 * DAY_MS;
+        let mixed = [Some(old), Some(5_000), Some(set_ms), Some(set_ms)];
+        assert_eq!(plan_at(mixed, set_ms, set_ms), (1, 10, false));
     }
 
     #[test]

@@ -34,9 +34,13 @@ def start_broker(tmp_path):
     """Makes brokers and kills those that are left when the test ends."""
     made = []
 
-    def make(data=None, flags=()):
+    def prepare(data=None, flags=()):
         broker = Broker(data or tmp_path / "data", tmp_path / f"broker-{len(made)}.log", flags)
         made.append(broker)
+        return broker
+
+    def make(data=None, flags=()):
+        broker = prepare(data, flags)
         broker.start()
         return broker
 
@@ -47,6 +51,7 @@ def start_broker(tmp_path):
 
     # Disks end the brokers before they are unmounted.
     make.end = end
+    make.without_start = prepare
     yield make
     end()
     for broker in made:

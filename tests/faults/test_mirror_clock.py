@@ -1,39 +1,15 @@
 """The mirror of a gateway whose clock is wrong: no record is lost, refused or doubled for that."""
 
-import pathlib
-import subprocess
 import time
 
 import pytest
 
 from mirror import (judge_mirror, partitions, read_timestamps, status, wait_for,
                     wait_until_mirrored)
+from wall_clock import WallClock
 from workload import Workload
 
-HERE = pathlib.Path(__file__).resolve().parent
 DAY = 86_400
-
-
-class WallClock:
-    """The wall clock of a gateway that starts with it, as seconds beside the true one."""
-
-    def __init__(self, directory):
-        self.path = directory / "wall_clock"
-        library = directory / "wall_clock.so"
-        subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library,
-                        HERE / "wall_clock.c"], check=True)
-        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK": str(self.path)}
-        self.set(0)
-
-    def set(self, shift):
-        self.shift = int(shift)
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(str(self.shift))
-        fresh.rename(self.path)
-
-    def now_ms(self):
-        """What a sensor stamps that has its time from the gateway."""
-        return max(1, int((time.time() + self.shift) * 1000))
 
 
 @pytest.mark.parametrize("kind", ["kafka", "sluice"])

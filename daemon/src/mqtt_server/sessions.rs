@@ -444,7 +444,11 @@ pub(super) async fn expire(shard: &Rc<Shard>) {
     }
     shares::sweep(shard).await;
     let expired: Vec<Arc<str>> = {
-        let clients = service.sessions.clients.borrow();
+        let mut clients = service.sessions.clients.borrow_mut();
+        let sessions = clients.values_mut();
+        for session in sessions.filter_map(|client| client.session.as_mut()) {
+            session.begin_anew_after_setting(now_ms);
+        }
         let is_over = |client: &Client| {
             client
                 .session

@@ -2,7 +2,8 @@
 //!
 //! Source            `GroupCoordinatorShard.deleteGroups`, `cleanupGroupMetadata`,
 //!                   `OffsetMetadataManager.cleanupExpiredOffsets`,
-//!                   `ClassicGroup.offsetExpirationCondition` of Apache Kafka 4.x; KIP-211.
+//!                   `ClassicGroup.offsetExpirationCondition` of Apache Kafka 4.x; KIP-211. Not
+//!                   Kafka's: a clock that is set expires nothing.
 
 use super::effects::{Change, Context, Forgotten};
 use super::error::GroupError;
@@ -10,6 +11,7 @@ use super::limits;
 use super::records::{CommittedOffset, group_tombstone, offset_tombstone};
 use super::request::ReplyToken;
 use super::state::{Deleting, Group, GroupState};
+use crate::wall_clock::elapsed_ms;
 
 /// From when the retention of an offset counts.
 #[derive(Clone, Copy)]
@@ -112,6 +114,7 @@ impl Group {
         if self.state == GroupState::Dead || !self.pending_members.is_empty() {
             return;
         }
+        self.begin_anew_after_setting(context.now.timestamp_ms);
         let expired = match self.retention_start() {
             Some(start) => self.expired_offsets(context, start),
             None => Vec::new(),
@@ -124,6 +127,25 @@ impl Group {
             }
         } else {
             self.forget(context, expired);
+        }
+    }
+
+    /// Times of before the clock was set say nothing: retention begins at the first look behind it.
+    fn begin_anew_after_setting(&mut self, now_ms: i64) {
+        let is_unknown = |from_ms: &i64| elapsed_ms(*from_ms, now_ms).is_none();
+        if self.state_timestamp_ms.as_ref().is_some_and(is_unknown) {
+            self.state_timestamp_ms = Some(now_ms);
+        }
+        for committed in self.offsets.committed_mut() {
+            let before_ms = committed.commit_timestamp_ms;
+            if !is_unknown(&before_ms) {
+                continue;
+            }
+            committed.commit_timestamp_ms = now_ms;
+            let retention_ms = |end_ms: i64| end_ms.saturating_sub(before_ms);
+            committed.expire_timestamp_ms = committed
+                .expire_timestamp_ms
+                .map(|end_ms| now_ms.saturating_add(retention_ms(end_ms)));
         }
     }
 

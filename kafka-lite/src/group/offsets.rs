@@ -47,6 +47,13 @@ impl Offsets {
             .map(|(name, partitions)| (name.as_str(), partitions))
     }
 
+    /// Every durable commit.
+    pub(super) fn committed_mut(&mut self) -> impl Iterator<Item = &mut CommittedOffset> {
+        let partitions = self.topics.values_mut();
+        let entries = partitions.flat_map(|partitions| partitions.values_mut());
+        entries.filter_map(|entry| entry.committed.as_mut())
+    }
+
     pub(super) fn partitions(&self, topic: &str) -> Option<&BTreeMap<i32, OffsetEntry>> {
         self.topics.get(topic)
     }

@@ -19,6 +19,7 @@ use super::record::Record;
 use super::view::{BatchError, BatchReadError, BatchView};
 use crate::error_code::ErrorCode;
 use crate::limits;
+use crate::wall_clock::elapsed_ms;
 
 /// Timestamp standing for "none".
 const NO_TIMESTAMP: i64 = -1;
@@ -405,6 +406,8 @@ fn timestamp_fault(timestamp: i64, record_number: i32, rules: &AppendRules) -> O
         return None;
     }
     let bounds = &rules.timestamp_bounds;
+    // A broker whose clock was never set does not judge one that was.
+    elapsed_ms(bounds.now_ms, timestamp)?;
     let earliest = bounds.now_ms.saturating_sub(bounds.before_max_ms);
     let latest = bounds.now_ms.saturating_add(bounds.after_max_ms);
     (timestamp < earliest || timestamp > latest).then_some(RecordFault::Timestamp {

@@ -184,6 +184,7 @@ impl World {
                 .handle_topic_deleted(self.now, command.word(1)),
             "disconnect" => self.disconnect(command.word(1)),
             "advance" => self.advance(command.word(1).parse().unwrap()),
+            "set-clock" => self.now.timestamp_ms = command.word(1).parse().unwrap(),
             "persist" => self.persist(command),
             "expiry" => self.coordinator.set_expiry_enabled(command.word(1) == "on"),
             "restart" => self.restart(),

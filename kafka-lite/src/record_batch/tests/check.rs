@@ -278,6 +278,27 @@ fn timestamps_out_of_range_are_invalid_timestamp() {
 }
 
 #[test]
+fn a_clock_that_was_never_set_does_not_judge_timestamps_of_the_present() {
+    let at = |now_ms, timestamp| {
+        let timestamp_bounds = TimestampBounds {
+            now_ms,
+            before_max_ms: i64::MAX,
+            after_max_ms: 3_600_000,
+        };
+        let rules = AppendRules {
+            timestamp_bounds,
+            ..rules()
+        };
+        code(&batch_of(Compression::None, &[(timestamp, None)]), &rules)
+    };
+    let present = 1_790_000_000_000;
+    assert_eq!(at(60_000, present), 0);
+    assert_eq!(at(60_000, 60_000 + 3_600_001), 32, "its own time");
+    assert_eq!(at(present, present + 3_600_001), 32);
+    assert_eq!(at(present, 60_000), 0);
+}
+
+#[test]
 fn append_time_belongs_to_the_broker() {
     assert_eq!(code(&with(field::ATTRIBUTES, &[0, 0x08]), &rules()), 32);
     let mut bytes = sample(Compression::Snappy, 3);
