@@ -107,7 +107,10 @@ fn run_thread(start: ShardStart) {
         .build();
     match runtime {
         Ok(mut runtime) => runtime.block_on(run_shard(start)),
-        Err(error) => report(&start.opened, Err(format!("the shard's runtime: {error}").into())),
+        Err(error) => report(
+            &start.opened,
+            Err(format!("the shard's runtime: {error}").into()),
+        ),
     }
 }
 

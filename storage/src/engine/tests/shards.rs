@@ -108,7 +108,9 @@ fn new_entries_after_a_move_survive_and_old_commits_do_not_return() {
 fn remove_below(disk: &MemoryDisk, prefix: &str) -> usize {
     let paths = disk.paths();
     let removed = paths.iter().filter(|path| path.starts_with(prefix));
-    removed.map(|path| block_on(disk.remove(path)).unwrap()).count()
+    removed
+        .map(|path| block_on(disk.remove(path)).unwrap())
+        .count()
 }
 
 #[test]
