@@ -22,7 +22,7 @@ pub enum OpenError {
         /// First commit in the ring.
         first_commit: u64,
     },
-    /// Records are there, and the journal that knows which of them were acknowledged is not. Nothing
+    /// Records are there, and the journal that knows which were acknowledged is not. Nothing
     /// was changed.
     #[error(
         "{directory} is missing or empty although {found} holds records: without their journal \

@@ -199,7 +199,7 @@ impl<D: Disk, C: Clock> EngineState<D, C> {
         }
     }
 
-    /// A write found no room; the operator is told when that lasts. Returns whether it is the first.
+    /// A write found no room; the operator is told if that lasts. Returns whether it is the first.
     fn begin_shortage(&self, shortage: Shortage) -> bool {
         let now = self.clock.now();
         let is_new = self.shortages.begin(shortage, now);
