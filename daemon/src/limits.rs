@@ -259,6 +259,10 @@ pub const MQTT_MESSAGE_OVERHEAD_BYTES: u64 = 512;
 /// rest is read when these are sent.
 pub const MQTT_FETCH_BYTES: usize = 64 * 1024;
 
+/// Pause before a partition that could not be read is tried again for an MQTT subscriber: an error
+/// of the disk may pass.
+pub const MQTT_UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+
 /// Longest time that a read for an MQTT subscriber waits for something new before it asks again.
 pub const MQTT_FETCH_WAIT: Duration = Duration::from_secs(60);
 

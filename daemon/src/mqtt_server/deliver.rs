@@ -23,7 +23,7 @@ use mqtt::session::{Cursor, PartitionName, Session, Subscription};
 
 use super::append::Place;
 use super::connection::MqttConnection;
-use super::fetch::{end_offset, wait_for_more};
+use super::fetch::{Unreadable, end_offset, wait_for_more, wait_until_retry};
 use super::member::{Memberships, SHARED};
 use super::sessions::name_of;
 use super::{messages, now_ms, open};
@@ -242,13 +242,15 @@ pub(super) async fn open_sources(
     let topics: Vec<Arc<Topic>> = catalog.topics().cloned().collect();
     for topic in topics {
         for (place, name) in places(shard, deliveries, &topic) {
-            let Ok(end) = end_offset(shard, place).await else {
-                continue;
-            };
             let cursor = session.cursors.iter().find(|cursor| cursor.name == name);
-            let missed = if is_resumed { 0 } else { end };
-            let next = cursor.map_or(missed, |cursor| cursor.offset);
-            add_source(shard, connection, deliveries, place, (next, end));
+            let range = match (cursor, end_offset(shard, place).await) {
+                (Some(cursor), Ok(end)) => (cursor.offset, end),
+                // Where the client is in it must not be forgotten.
+                (Some(cursor), Err(Unreadable)) => (cursor.offset, i64::MAX),
+                (None, Ok(end)) => (if is_resumed { 0 } else { end }, end),
+                (None, Err(Unreadable)) => continue,
+            };
+            add_source(shard, connection, deliveries, place, range);
         }
     }
 }
@@ -302,7 +304,13 @@ async fn run_source(
             deliveries.matching(&stored.message.topic, is_own).is_some()
         };
         let Ok(read) = messages::read(shard, source.place, next, is_wanted).await else {
-            return;
+            monoio::select! {
+                is_there = wait_until_retry(shard, source.place) => match is_there {
+                    true => continue,
+                    false => return,
+                },
+                () = deliveries.wait_for_end() => return,
+            }
         };
         for (offset, stored) in read.messages {
             deliver(shard, connection, deliveries, source, (offset, &stored)).await;

@@ -8,7 +8,7 @@ use kafka_lite::record_batch::{BatchView, DecompressLimits, Record};
 use storage::ReadError;
 
 use super::append::Place;
-use crate::limits::MQTT_FETCH_BYTES;
+use crate::limits::{MQTT_FETCH_BYTES, MQTT_UNREADABLE_PAUSE};
 use crate::partition::{Partition, ReadSignal};
 use crate::shard::Shard;
 
@@ -82,6 +82,15 @@ async fn wait_here(shard: &Rc<Shard>, place: Place, offset: i64, wait: Duration)
         () = signal.raised() => {}
         () = monoio::time::sleep(wait) => {}
     }
+}
+
+/// Waits before a partition that could not be read is tried again; false when its topic is gone.
+pub(super) async fn wait_until_retry(shard: &Rc<Shard>, place: Place) -> bool {
+    if shard.catalog().topic_by_id(&place.topic_id.0).is_none() {
+        return false;
+    }
+    monoio::time::sleep(MQTT_UNREADABLE_PAUSE).await;
+    true
 }
 
 async fn fetch_here(shard: &Rc<Shard>, place: Place, offset: i64) -> Result<Fetched, Unreadable> {

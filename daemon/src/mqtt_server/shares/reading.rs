@@ -14,7 +14,7 @@ use mqtt::record::StoredMessage;
 use mqtt::session::PartitionName;
 
 use super::super::append::Place;
-use super::super::fetch::{end_offset, wait_for_more};
+use super::super::fetch::{end_offset, wait_for_more, wait_until_retry};
 use super::super::messages::{self, Read};
 use super::super::sessions::name_of;
 use super::{Group, kept};
@@ -95,7 +95,13 @@ async fn run_source(shard: &Rc<Shard>, group: &Rc<Group>, source: &Rc<Source>, f
         }
         let is_wanted = |stored: &StoredMessage| matches(&group.filter, &stored.message.topic);
         let Ok(read) = messages::read(shard, source.place, next, is_wanted).await else {
-            return;
+            monoio::select! {
+                is_there = wait_until_retry(shard, source.place) => match is_there {
+                    true => continue,
+                    false => return,
+                },
+                () = group.wait_for_end() => return,
+            }
         };
         for (offset, stored) in &read.messages {
             if !give_one(shard, group, source, name, (*offset, stored)).await {
