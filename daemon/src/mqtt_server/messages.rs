@@ -66,11 +66,12 @@ impl SharedReads {
         self.count.get()
     }
 
+    /// A read at this offset, or one that is there and holds it.
     fn find(&self, place: Place, from: i64) -> Option<Rc<SharedRead>> {
         let reads = self.reads.borrow();
         let mut found = reads
             .iter()
-            .filter(|one| one.place == place && one.from == from);
+            .filter(|one| one.place == place && (one.from == from || one.holds(from)));
         found.next().cloned()
     }
 
@@ -103,7 +104,7 @@ pub(super) async fn read(
     };
     let mut bytes = 0;
     for ((offset, stored), record_bytes) in &all.messages {
-        if !is_wanted(stored) {
+        if *offset < from || !is_wanted(stored) {
             continue;
         }
         if !wanted.messages.is_empty() && bytes + record_bytes > MQTT_HELD_BYTES_MAX {
@@ -142,6 +143,11 @@ async fn read_all(shard: &Rc<Shard>, place: Place, from: i64) -> Result<Rc<Messa
 }
 
 impl SharedRead {
+    fn holds(&self, offset: i64) -> bool {
+        let found = self.found.get().and_then(|found| found.as_ref().ok());
+        found.is_some_and(|found| self.from <= offset && offset < found.behind)
+    }
+
     async fn wait(&self) -> Result<Rc<Messages>, Unreadable> {
         loop {
             if let Some(found) = self.found.get() {
@@ -183,8 +189,9 @@ async fn fetch_all(shard: &Rc<Shard>, place: Place, from: i64) -> Result<Rc<Mess
 /// The message at an offset; `None` when the log has none there any more.
 pub(super) async fn read_one(shard: &Rc<Shard>, place: Place, offset: i64) -> Option<Read> {
     let found = read_all(shard, place, offset).await.ok()?;
-    let ((at, stored), _) = found.messages.first()?;
-    (*at == offset).then(|| (offset, Rc::clone(stored)))
+    let mut messages = found.messages.iter();
+    let ((_, stored), _) = messages.find(|((at, _), _)| *at == offset)?;
+    Some((offset, Rc::clone(stored)))
 }
 
 fn topic_of(shard: &Rc<Shard>, place: Place) -> Option<Arc<Topic>> {
