@@ -304,6 +304,9 @@ pub const MQTT_GROUPS_MAX: usize = 1_000;
 /// Clients that one answer of `sluice mqtt status` shows. The others are only counted.
 pub const MQTT_STATUS_CLIENTS_MAX: usize = 1_000;
 
+/// Shared subscriptions that one answer of `sluice mqtt status` shows. The others are only counted.
+pub const MQTT_STATUS_SHARES_MAX: usize = 1_000;
+
 /// Time in seconds for a bridged MQTT broker to accept a connection, TLS and CONNACK included, and
 /// to take what is sent. Then the bridge dials again later.
 pub const MQTT_BRIDGE_CONNECT_SECONDS: u64 = 15;

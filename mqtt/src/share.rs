@@ -168,6 +168,12 @@ impl<M: Copy + Eq> ShareGroup<M> {
     pub fn held_count(&self) -> usize {
         self.partitions.values().map(|one| one.held.len()).sum()
     }
+
+    /// Messages that came back and wait for another member.
+    #[must_use]
+    pub fn returned_count(&self) -> usize {
+        self.partitions.values().map(|one| one.returned.len()).sum()
+    }
 }
 
 impl<M> Progress<M> {
@@ -258,6 +264,7 @@ mod tests {
             (group.returned(), group.has_ready()),
             (Some((A, 10)), false)
         );
+        assert_eq!((group.returned_count(), group.held_count()), (2, 1));
         group.handle_ready(2);
         assert_eq!(group.give(A, 10), Some(2));
         assert_eq!(group.returned(), Some((A, 12)));

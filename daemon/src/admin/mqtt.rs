@@ -1,8 +1,8 @@
 //! MQTT over admin HTTP: who is connected, and what the rules did.
 //!
 //! What it is        `GET /mqtt`; JSON.
-//! Invariants        1. an answer shows a bounded number of clients and says how many others there
-//!                      are.
+//! Invariants        1. an answer shows a bounded number of clients and of groups that share a
+//!                      subscription, and says how many others there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::mirrors::{axum_json, failed};
 use super::{Control, NoAnswer};
-use crate::limits::MQTT_STATUS_CLIENTS_MAX;
+use crate::limits::{MQTT_STATUS_CLIENTS_MAX, MQTT_STATUS_SHARES_MAX};
 use crate::mqtt_bridge::BridgeStatus;
 use crate::mqtt_server::metrics::Totals;
+use crate::mqtt_server::shares::ShareStatus;
 use crate::mqtt_server::status::{ClientStatus, MqttStatus};
 use crate::shard::ShardId;
 
@@ -29,12 +30,16 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Response {
 
 async fn collect(control: &Control) -> Result<Vec<(ShardId, MqttStatus)>, NoAnswer> {
     let mut parts = Vec::new();
-    let mut room = MQTT_STATUS_CLIENTS_MAX;
+    let mut clients = MQTT_STATUS_CLIENTS_MAX;
+    let mut shares = MQTT_STATUS_SHARES_MAX;
     for shard in control.shards() {
         let part = control
-            .ask(shard, move |shard| shard.state().mqtt().status(shard, room))
+            .ask(shard, move |shard| {
+                shard.state().mqtt().status(shard, clients, shares)
+            })
             .await?;
-        room -= part.clients.len().min(room);
+        clients -= part.clients.len().min(clients);
+        shares -= part.shares.len().min(shares);
         parts.push((shard, part));
     }
     Ok(parts)
@@ -64,6 +69,9 @@ fn status_json(parts: Vec<(ShardId, MqttStatus)>, control: &Control) -> Value {
                 .map(|client| client_json(*shard, client))
         })
         .collect();
+    let shares = all().flat_map(|part| part.shares.iter().map(share_json));
+    let shares: Vec<Value> = shares.collect();
+    let shares_left_out = sum(|part| part.share_count).saturating_sub(shares.len());
     let bridges = control.bridges().iter();
     let bridges: Vec<Value> = bridges.map(|one| bridge_json(&one.status())).collect();
     json!({
@@ -80,6 +88,8 @@ fn status_json(parts: Vec<(ShardId, MqttStatus)>, control: &Control) -> Value {
         "deliveries": total(|totals| totals.delivered),
         "rules": rules,
         "bridges": bridges,
+        "shared_subscriptions": shares,
+        "shared_subscriptions_left_out": shares_left_out,
         "clients": clients,
         "clients_left_out": connections.saturating_sub(shown),
     })
@@ -98,6 +108,17 @@ fn bridge_json(bridge: &BridgeStatus) -> Value {
         "unacknowledged": bridge.unacknowledged,
         "reconnects": bridge.counts.connects.saturating_sub(1),
         "sessions_lost": bridge.counts.sessions_lost.saturating_sub(1),
+    })
+}
+
+fn share_json(share: &ShareStatus) -> Value {
+    json!({
+        "group": share.group,
+        "filter": share.filter,
+        "connected": share.connected,
+        "away": share.away,
+        "unacknowledged": share.unacknowledged,
+        "returned": share.returned,
     })
 }
 

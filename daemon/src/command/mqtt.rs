@@ -33,7 +33,8 @@ const FILE_MODE: u32 = 0o600;
 /// The commands of `sluice mqtt`.
 #[derive(Debug, Subcommand)]
 pub enum MqttCommand {
-    /// Show who is connected over MQTT, how often each rule was used, and the bridges
+    /// Show who is connected over MQTT, how often each rule was used, the bridges, and the groups
+    /// that share a subscription
     Status(StatusArguments),
     /// Set or delete the password of a user in a password file
     Password(PasswordArguments),
@@ -130,6 +131,11 @@ impl StatusArguments {
             }
             report = report.table("BRIDGES", table);
         }
+        let mut shares = Table::new(&SHARE_TITLES);
+        for share in rows("shared_subscriptions") {
+            shares.push(cells(&share, &SHARE_NAMES));
+        }
+        let report = report.table("SHARED-SUBSCRIPTIONS", shares);
         let report = report.table("CLIENTS", clients);
         Ok(Output::new(self.output).report(&report)?)
     }
@@ -159,8 +165,26 @@ const BRIDGE_NAMES: [&str; 9] = [
     "error",
 ];
 
+/// Titles and names of what `status` shows of each group that shares a subscription.
+const SHARE_TITLES: [&str; 6] = [
+    "GROUP",
+    "FILTER",
+    "CONNECTED",
+    "AWAY",
+    "UNACKNOWLEDGED",
+    "RETURNED",
+];
+const SHARE_NAMES: [&str; 6] = [
+    "group",
+    "filter",
+    "connected",
+    "away",
+    "unacknowledged",
+    "returned",
+];
+
 /// Titles and names of what `status` shows once.
-const FIELDS: [(&str, &str); 12] = [
+const FIELDS: [(&str, &str); 13] = [
     ("CONNECTIONS", "connections"),
     ("CONNECTIONS-OPENED", "connections_opened"),
     ("LOGINS-REFUSED", "logins_refused"),
@@ -173,6 +197,10 @@ const FIELDS: [(&str, &str); 12] = [
     ("PUBLISHES-REFUSED", "publishes_refused"),
     ("DELIVERIES", "deliveries"),
     ("CLIENTS-LEFT-OUT", "clients_left_out"),
+    (
+        "SHARED-SUBSCRIPTIONS-LEFT-OUT",
+        "shared_subscriptions_left_out",
+    ),
 ];
 
 impl PasswordArguments {

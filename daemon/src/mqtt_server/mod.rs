@@ -30,7 +30,7 @@ pub(crate) mod retained;
 mod retaining;
 mod sender;
 pub(crate) mod sessions;
-mod shares;
+pub(crate) mod shares;
 pub(crate) mod status;
 mod subscribe;
 mod timers;

@@ -8,6 +8,7 @@ use mqtt::mapping::Rule;
 
 use super::connection::MqttConnection;
 use super::metrics::Totals;
+use super::shares::ShareStatus;
 use super::{MqttService, now_ms};
 use crate::shard::Shard;
 
@@ -25,6 +26,10 @@ pub(crate) struct MqttStatus {
     /// Each rule as it was written and the messages that it took, in their order; the catch-all is
     /// the last.
     pub(crate) rules: Vec<(String, u64)>,
+    /// Groups that share a subscription, of which this shard is the owner; all of them, and those
+    /// that are shown.
+    pub(crate) share_count: usize,
+    pub(crate) shares: Vec<ShareStatus>,
     /// Clients, at most as many as were asked for.
     pub(crate) clients: Vec<ClientStatus>,
 }
@@ -48,8 +53,13 @@ pub(crate) struct ClientStatus {
 }
 
 impl MqttService {
-    /// What there is now, with at most `clients_max` clients.
-    pub(crate) fn status(&self, shard: &Rc<Shard>, clients_max: usize) -> MqttStatus {
+    /// What there is now, with at most `clients_max` clients and `shares_max` groups.
+    pub(crate) fn status(
+        &self,
+        shard: &Rc<Shard>,
+        clients_max: usize,
+        shares_max: usize,
+    ) -> MqttStatus {
         let all = self.connections();
         let open = all.iter().filter(|one| !one.client_id().is_empty());
         let rules = self.mapping.rules().iter().map(Rule::text);
@@ -64,6 +74,8 @@ impl MqttService {
                 .map(str::to_owned)
                 .zip(counts)
                 .collect(),
+            share_count: self.shares.count(),
+            shares: self.shares.status(shares_max),
             clients: open
                 .take(clients_max)
                 .map(|one| one.status(now_ms(shard)))

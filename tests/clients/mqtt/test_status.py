@@ -62,6 +62,43 @@ def test_clients_sessions_and_rules_are_shown(port, status):
     assert json.loads(status("--output", "json"))["sessions"] >= 1
 
 
+def test_shared_subscriptions_are_shown_with_their_members(port, status):
+    group, topic = fresh("g"), fresh("work")
+    kept = Client(port, fresh("kept"), clean=False)
+    other = Client(port, fresh("other"))
+
+    def row():
+        shares = json.loads(status("--output", "json"))["shared_subscriptions"]
+        found = [one for one in shares if one["group"] == group]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    assert row() is None
+    for client in (kept, other):
+        client.subscribe(1, (f"$share/{group}/{topic}/+", 1))
+    assert row() == {"group": group, "filter": f"{topic}/+", "connected": 2, "away": 0,
+                     "unacknowledged": 0, "returned": 0}
+    publisher = Client(port, fresh("publisher"))
+    for _ in range(4):
+        publisher.publish(f"{topic}/a", "x", 1, 1)
+        publisher.expect(PUBACK, 1)
+    packet_ids = [client.message(acknowledge=False)[4] for client in (kept, other) for _ in range(2)]
+    assert len(packet_ids) == 4 and row()["unacknowledged"] == 4
+    other.close()
+    # What the lost one had goes to the one that is left; when that one goes too it waits.
+    eventually(lambda: row()["connected"] == 1, what="one member has gone")
+    assert [kept.message(acknowledge=False) is not None for _ in range(2)] == [True, True]
+    kept.disconnect()
+    eventually(lambda: row()["away"] == 1, what="the member with a session is away")
+    assert (row()["connected"], row()["unacknowledged"], row()["returned"]) == (0, 0, 4)
+    text = status()
+    assert "SHARED-SUBSCRIPTIONS" in text and group in text
+    again = Client(port, fresh("again"))
+    again.subscribe(1, (f"$share/{group}/{topic}/+", 1))
+    assert {again.message()[1] for _ in range(4)} == {b"x"}
+    again.disconnect()
+
+
 def test_a_crowd_is_counted_and_not_all_shown(port, status):
     crowd = [Client(port, fresh("crowd")) for _ in range(1010)]
     answer = json.loads(status("--output", "json"))

@@ -76,6 +76,23 @@ struct Member {
     is_kept: bool,
 }
 
+/// What a group is doing.
+#[derive(Clone, Debug)]
+pub(crate) struct ShareStatus {
+    /// GROUP of `$share/GROUP/FILTER`.
+    pub(crate) group: String,
+    /// FILTER of it.
+    pub(crate) filter: String,
+    /// Members that are connected.
+    pub(crate) connected: usize,
+    /// Members that are away and have a session.
+    pub(crate) away: usize,
+    /// Messages that members have and did not acknowledge.
+    pub(crate) unacknowledged: usize,
+    /// Messages that came back from a member and wait for another one.
+    pub(crate) returned: usize,
+}
+
 /// A message for a member.
 pub(super) struct Given {
     pub(super) name: PartitionName,
@@ -97,6 +114,13 @@ impl Shares {
     /// How many groups there are.
     pub(super) fn count(&self) -> usize {
         self.groups.borrow().len()
+    }
+
+    /// What the groups are doing, at most as many as are asked for.
+    pub(super) fn status(&self, count_max: usize) -> Vec<ShareStatus> {
+        let groups = self.groups.borrow();
+        let shown = groups.values().take(count_max);
+        shown.map(|group| group.status()).collect()
     }
 
     fn group(&self, name: &str) -> Option<Rc<Group>> {
@@ -144,6 +168,22 @@ impl Group {
             is_stored: Cell::new(is_resumed),
             saved_ms: Cell::new(0),
         })
+    }
+
+    fn status(&self) -> ShareStatus {
+        let members = self.members.borrow();
+        let is_connected = |member: &&Member| member.holder.is_some();
+        let connected = members.values().filter(is_connected).count();
+        let rules = self.rules.borrow();
+        let group = split_shared(&self.name).ok().and_then(|(group, _)| group);
+        ShareStatus {
+            group: group.unwrap_or_default().to_owned(),
+            filter: self.filter.to_string(),
+            connected,
+            away: members.len() - connected,
+            unacknowledged: rules.held_count(),
+            returned: rules.returned_count(),
+        }
     }
 
     fn has_connections(&self) -> bool {
