@@ -87,6 +87,10 @@ pub const BRIDGE_PACKETS_AHEAD: usize = 10;
 /// Filters of one bridge: they go in one SUBSCRIBE. More are refused at start.
 pub const BRIDGE_FILTERS_MAX: usize = 64;
 
+/// Bytes that a bridge puts in front of the topics of its messages. A longer prefix is refused at
+/// start.
+pub const BRIDGE_PREFIX_BYTES_MAX: usize = 128;
+
 /// Bridges of one gateway; each holds memory of its own. More are refused at start.
 pub const BRIDGES_MAX: usize = 8;
 

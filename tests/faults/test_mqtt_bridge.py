@@ -169,6 +169,21 @@ def test_messages_of_the_other_broker_become_records_under_the_mapping(make_mosq
     assert broker.stop() == 0
 
 
+def test_a_prefix_tells_the_topics_of_one_site_from_those_of_another(make_mosquitto, bridged):
+    mosquitto = make_mosquitto()
+    broker = bridged(f"mqtt://127.0.0.1:{mosquitto.port}", 'topic.prefix = "north/"',
+                     rules="+/plant/+ -> telemetry.{1} key={2}")
+    until_running(broker)
+    reader = Client(broker.mqtt_port, "reader")
+    reader.subscribe(1, ("north/#", 1), ("plant/#", 1))
+    publish(mosquitto.port, "plant/pump", "21.5")
+    until(lambda: stored(broker, "telemetry.north") == {"pump": [b"21.5"]})
+    assert reader.message()[:3] == ("north/plant/pump", b"21.5", 1)
+    assert reader.is_quiet()
+    until(lambda: bridge(broker)["acknowledged"] == 1)
+    assert broker.stop() == 0
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_kill_under_load_loses_nothing_that_was_acknowledged_to_the_other_broker(
         seeded, make_mosquitto, bridged, shards, request):

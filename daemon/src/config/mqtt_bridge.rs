@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mqtt::bridge::BridgeFilter;
-use mqtt::filter::is_topic_filter;
-use mqtt::limits::{BRIDGE_FILTERS_MAX, BRIDGES_MAX, CLIENT_ID_BYTES_MAX};
+use mqtt::filter::{is_topic_filter, is_topic_name};
+use mqtt::limits::{BRIDGE_FILTERS_MAX, BRIDGE_PREFIX_BYTES_MAX, BRIDGES_MAX, CLIENT_ID_BYTES_MAX};
 use mqtt::message::Qos;
 
 use super::HostPort;
@@ -19,7 +19,7 @@ use super::mirror::{expected, name};
 use super::tables::Table;
 
 /// Every key of a bridge.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "name",
     "address",
     "client.id",
@@ -29,6 +29,7 @@ const KEYS: [&str; 10] = [
     "ssl.certificate.location",
     "ssl.key.location",
     "filters",
+    "topic.prefix",
     "keep.alive.seconds",
 ];
 
@@ -59,6 +60,8 @@ pub struct BridgeConfig {
     pub ssl_key_location: Option<PathBuf>,
     /// `filters`
     pub filters: Vec<BridgeFilter>,
+    /// `topic.prefix`: stands in front of the topic of every message, before the rules see it.
+    pub topic_prefix: String,
     /// `keep.alive.seconds`
     pub keep_alive: Duration,
 }
@@ -76,6 +79,7 @@ impl Default for BridgeConfig {
             ssl_certificate_location: None,
             ssl_key_location: None,
             filters: Vec::new(),
+            topic_prefix: String::new(),
             keep_alive: Duration::from_secs(30),
         }
     }
@@ -162,6 +166,15 @@ impl BridgeConfig {
             "ssl.ca.location" => self.ssl_ca_location = file()?,
             "ssl.certificate.location" => self.ssl_certificate_location = file()?,
             "ssl.key.location" => self.ssl_key_location = file()?,
+            "topic.prefix" => {
+                let is_fine = is_topic_name(value) && value.len() <= BRIDGE_PREFIX_BYTES_MAX;
+                if !is_fine || value.starts_with('$') {
+                    let most = BRIDGE_PREFIX_BYTES_MAX;
+                    let wanted = format!("the beginning of a topic, at most {most} bytes");
+                    return Err(expected(&wanted, value));
+                }
+                value.clone_into(&mut self.topic_prefix);
+            }
             "keep.alive.seconds" => {
                 let seconds: Option<u64> = value.parse().ok();
                 let seconds = seconds.filter(|seconds| (5..=3600).contains(seconds));
@@ -314,6 +327,13 @@ mod tests {
                 .contains("password.file")
         );
         assert!(with(&[("keep.alive.seconds", "1")]).is_err());
+        let long = "a".repeat(129);
+        for prefix in ["", "a/#", "+/", "$SYS/", &long] {
+            let refused = with(&[("topic.prefix", prefix)]).unwrap_err();
+            assert!(refused.contains("beginning of a topic"), "{refused}");
+        }
+        let config = with(&[("topic.prefix", "north/")]).unwrap();
+        assert_eq!(config.topic_prefix, "north/");
     }
 
     #[test]

@@ -139,8 +139,8 @@ pub(super) async fn send(events: &mut EventLoop, packets: Vec<Packet>) -> Result
     }
 }
 
-/// What an event means.
-pub(super) fn received(event: Event) -> Received {
+/// What an event means; `prefix` stands in front of the topic of a message.
+pub(super) fn received(event: Event, prefix: &str) -> Received {
     match event {
         Event::Incoming(Packet::ConnAck(answer)) => Received::Connected {
             session_present: answer.session_present,
@@ -149,12 +149,12 @@ pub(super) fn received(event: Event) -> Received {
             let granted = |code: &SubscribeReasonCode| *code != SubscribeReasonCode::Failure;
             Received::Subscribed(answer.return_codes.iter().map(granted).collect())
         }
-        Event::Incoming(Packet::Publish(publish)) => published(&publish),
+        Event::Incoming(Packet::Publish(publish)) => published(&publish, prefix),
         Event::Incoming(_) | Event::Outgoing(_) => Received::Nothing,
     }
 }
 
-fn published(publish: &Publish) -> Received {
+fn published(publish: &Publish, prefix: &str) -> Received {
     let (packet_id, qos) = match publish.qos {
         QoS::AtMostOnce => (None, Qos::AtMostOnce),
         QoS::AtLeastOnce => (Some(publish.pkid), Qos::AtLeastOnce),
@@ -171,7 +171,7 @@ fn published(publish: &Publish) -> Received {
     Received::Published(
         packet_id,
         Message {
-            topic: publish.topic.as_str().into(),
+            topic: [prefix, &publish.topic].concat().into(),
             payload: Bytes::copy_from_slice(&publish.payload),
             qos,
             retain: publish.retain,

@@ -190,7 +190,7 @@ impl BridgeTask {
             let hint = client::hint(&self.config).filter(|_| is_first);
             client::describe(&error, &self.options) + hint.unwrap_or_default()
         })?;
-        match client::received(event) {
+        match client::received(event, &self.config.topic_prefix) {
             Received::Connected { session_present } => {
                 let now_ms = self.now_ms();
                 self.core().handle_connected(now_ms, session_present);
