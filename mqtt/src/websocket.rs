@@ -14,6 +14,7 @@
 //! Reading order     [`WebSocket::handle_bytes`], [`frame`].
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tungstenite::handshake::machine::TryParse;
@@ -43,6 +44,8 @@ pub struct WebSocket {
     /// Whether a message has begun whose last frame has not come.
     is_fragmented: bool,
     out: Vec<u8>,
+    /// Origins whose pages may connect; `None` is any.
+    origins: Option<Arc<[String]>>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +81,9 @@ pub enum WebSocketError {
     /// The client does not offer the subprotocol.
     #[error("the client does not offer the subprotocol {SUBPROTOCOL}")]
     Subprotocol,
+    /// A page of an origin that is not among those that may connect (RFC 6455 §10.2).
+    #[error("the origin of the page may not connect (mqtt.websocket.origins)")]
+    Origin,
     /// A frame breaks a rule.
     #[error("WebSocket frame: {0}")]
     Frame(&'static str),
@@ -90,6 +96,16 @@ pub enum WebSocketError {
 }
 
 impl WebSocket {
+    /// A connection that pages of these origins may open, or those of any; clients that are no
+    /// browser name none.
+    #[must_use]
+    pub fn new(origins: Option<Arc<[String]>>) -> Self {
+        Self {
+            origins,
+            ..Self::default()
+        }
+    }
+
     /// Takes bytes of the socket; bytes of MQTT are added to `payload`.
     ///
     /// # Errors
@@ -125,6 +141,16 @@ impl WebSocket {
         }
     }
 
+    /// Bytes that are kept until more comes, those of [`WebSocket::poll_send`] not counted.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let control = match &self.state {
+            State::Payload(payload) => payload.control.as_ref().map_or(0, |(_, it)| it.len()),
+            State::Handshake | State::Header | State::Closed => 0,
+        };
+        self.partial.len() + control
+    }
+
     fn take(&mut self, mut bytes: &[u8], payload: &mut Vec<u8>) -> Result<(), WebSocketError> {
         while !bytes.is_empty() {
             bytes = match self.state {
@@ -150,6 +176,9 @@ impl WebSocket {
         };
         if length > WEBSOCKET_HANDSHAKE_BYTES_MAX {
             return Err(WebSocketError::HandshakeTooLarge);
+        }
+        if let Some(origins) = self.origins.take() {
+            check_origin(&request, &origins)?;
         }
         self.out = answer(&request)?;
         self.partial = Vec::new();
@@ -261,6 +290,7 @@ impl WebSocket {
             // The version is the only thing that a client may try differently.
             WebSocketError::Handshake => refusal("400 Bad Request\r\nSec-WebSocket-Version: 13"),
             WebSocketError::Subprotocol => refusal("400 Bad Request"),
+            WebSocketError::Origin => refusal("403 Forbidden"),
             WebSocketError::Frame(_) => close_frame(PROTOCOL_ERROR),
             WebSocketError::Text => close_frame(UNSUPPORTED_DATA),
             WebSocketError::Closed if was_open => close_frame(NORMAL),
@@ -272,6 +302,17 @@ impl WebSocket {
 
 /// Longest header of a frame in bytes: two, a length of eight, a mask of four.
 const FRAME_HEADER_BYTES_MAX: usize = 14;
+
+/// Looks at who sent the page that connects; a client that is no browser does not say.
+fn check_origin(request: &Request, origins: &[String]) -> Result<(), WebSocketError> {
+    let is_known = |named: &[u8]| {
+        let mut origins = origins.iter();
+        origins.any(|one| one.as_bytes().eq_ignore_ascii_case(named))
+    };
+    let mut named = request.headers().get_all("Origin").iter();
+    let is_allowed = named.all(|origin| is_known(origin.as_bytes()));
+    is_allowed.then_some(()).ok_or(WebSocketError::Origin)
+}
 
 /// The answer to a request that opens a WebSocket with our subprotocol.
 fn answer(request: &Request) -> Result<Vec<u8>, WebSocketError> {

@@ -1,5 +1,7 @@
 //! A WebSocket client's bytes, whole and in pieces, right and wrong.
 
+use std::sync::Arc;
+
 use super::{WebSocket, WebSocketError};
 use crate::limits::WEBSOCKET_HANDSHAKE_BYTES_MAX;
 
@@ -154,6 +156,42 @@ fn a_request_that_opens_no_websocket_for_mqtt_is_refused() {
         assert!(socket.close().is_empty());
         let again = socket.handle_bytes(REQUEST.as_bytes(), &mut Vec::new());
         assert_eq!(again, Err(WebSocketError::Closed));
+    }
+}
+
+#[test]
+fn only_pages_of_the_origins_that_are_named_may_connect() {
+    let origins: Arc<[String]> = ["https://plant.example", "http://localhost:3000"]
+        .map(str::to_owned)
+        .into();
+    let of = |lines: &str| REQUEST.replacen("\r\n", &format!("\r\n{lines}"), 1);
+    for (lines, is_allowed) in [
+        ("", true),
+        ("Origin: https://plant.example\r\n", true),
+        ("origin: HTTPS://Plant.example\r\n", true),
+        ("Origin: http://localhost:3000\r\n", true),
+        ("Origin: http://plant.example\r\n", false),
+        ("Origin: https://plant.example:8443\r\n", false),
+        ("Origin: https://plant.example.evil.example\r\n", false),
+        ("Origin: null\r\n", false),
+        ("Origin: \r\n", false),
+        (
+            "Origin: https://plant.example\r\nOrigin: http://evil.example\r\n",
+            false,
+        ),
+    ] {
+        let mut socket = WebSocket::new(Some(Arc::clone(&origins)));
+        let found = socket.handle_bytes(of(lines).as_bytes(), &mut Vec::new());
+        let expected = is_allowed.then_some(()).ok_or(WebSocketError::Origin);
+        assert_eq!(found, expected, "{lines}");
+        let status = if is_allowed { "101" } else { "403" };
+        let answer = text(socket.poll_send());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")));
+        let mut any = WebSocket::default();
+        assert_eq!(
+            any.handle_bytes(of(lines).as_bytes(), &mut Vec::new()),
+            Ok(())
+        );
     }
 }
 

@@ -20,6 +20,7 @@ mod tables;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::mqtt::limits::{BRIDGE_HELD_BYTES_MAX, BRIDGE_PACKETS_AHEAD};
@@ -68,6 +69,8 @@ pub struct Config {
     pub mqtt_listen: Option<HostPort>,
     /// `mqtt.websocket.listen`; `None` is off.
     pub mqtt_websocket_listen: Option<HostPort>,
+    /// `mqtt.websocket.origins`; `None` is any.
+    pub mqtt_websocket_origins: Option<Arc<[String]>>,
     /// `mqtt.password.file`; `None` is off.
     pub mqtt_password_file: Option<PathBuf>,
     /// `mqtt.anonymous`; `None` chooses.

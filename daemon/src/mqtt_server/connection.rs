@@ -103,13 +103,15 @@ impl MqttConnection {
         (peer, framing): (SocketAddr, Framing),
         sender: Sender,
     ) -> Rc<Self> {
-        let options = shard.state().mqtt().options;
+        let service = shard.state().mqtt();
+        let (options, origins) = (service.options, service.origins.clone());
         Rc::new(Self {
             id,
             peer,
             core: RefCell::new(Connection::new(now_ms(shard), options)),
             sender,
-            websocket: (framing == Framing::WebSocket).then(Box::default),
+            websocket: (framing == Framing::WebSocket)
+                .then(|| Box::new(RefCell::new(WebSocket::new(origins)))),
             accepted_ms: now_ms(shard),
             client_id: RefCell::new("".into()),
             user: RefCell::default(),

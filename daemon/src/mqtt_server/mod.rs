@@ -69,6 +69,8 @@ pub(crate) struct MqttService {
     mapping: Mapping,
     outgoing: Outgoing,
     options: ConnectionOptions,
+    /// Origins whose pages may connect over WebSocket; `None` is any.
+    origins: Option<Arc<[String]>>,
     login: Login,
     connections: RefCell<BTreeMap<ConnectionId, Rc<MqttConnection>>>,
     registry: RefCell<Registry>,
@@ -99,6 +101,7 @@ impl MqttService {
                 keep_alive_seconds_max: 0,
                 qos_max: Qos::ExactlyOnce,
             },
+            origins: config.mqtt_websocket_origins.clone(),
             login: Login::new(config),
             connections: RefCell::default(),
             registry: RefCell::default(),

@@ -23,6 +23,7 @@ pub mod record_batches;
 pub mod recovery;
 pub mod requests;
 pub mod stored;
+pub mod websocket;
 
 /// What a driver needs of a target.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "requests",
         check: requests::check,
@@ -67,6 +68,12 @@ pub const TARGETS: [Target; 5] = [
         name: "mqtt_packets",
         check: mqtt_packets::check,
         corpus: mqtt_packets::corpus,
+        input_bytes_max: 2 * 1024,
+    },
+    Target {
+        name: "websocket",
+        check: websocket::check,
+        corpus: websocket::corpus,
         input_bytes_max: 2 * 1024,
     },
 ];

@@ -1,11 +1,28 @@
 //! Keys of the MQTT listener.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mqtt::mapping::{Mapping, Outgoing};
 
 use super::Key;
 use super::values::{boolean, host_port, number, set, size, unless};
+
+/// `SCHEME://HOST[:PORT]`, separated by commas.
+fn origins(text: &str) -> Result<Arc<[String]>, String> {
+    let origin = |text: &str| {
+        let rest = text.split_once("://").filter(|(scheme, _)| {
+            !scheme.is_empty() && scheme.bytes().all(|sign| sign.is_ascii_alphanumeric())
+        });
+        let is_origin = rest.is_some_and(|(_, host)| {
+            let is_sign = |sign: u8| sign.is_ascii_graphic() && !b"/?#@*".contains(&sign);
+            !host.is_empty() && host.bytes().all(is_sign)
+        });
+        let refused = || format!("`{text}`: an origin is SCHEME://HOST or SCHEME://HOST:PORT");
+        is_origin.then(|| text.to_owned()).ok_or_else(refused)
+    };
+    text.split(',').map(|one| origin(one.trim())).collect()
+}
 
 /// In the order of the help.
 pub(super) static KEYS: &[Key] = &[
@@ -26,6 +43,18 @@ pub(super) static KEYS: &[Key] = &[
         apply: |config, text| {
             let parsed = unless("off", text, host_port);
             set(&mut config.mqtt_websocket_listen, parsed)
+        },
+    },
+    Key {
+        name: "mqtt.websocket.origins",
+        flag: None,
+        default: "any",
+        value: "ORIGINS|any",
+        help: "Whose pages may connect over WebSocket, as https://plant.example, separated by commas; \
+               clients that are no browser may always",
+        apply: |config, text| {
+            let parsed = unless("any", text, origins);
+            set(&mut config.mqtt_websocket_origins, parsed)
         },
     },
     Key {
