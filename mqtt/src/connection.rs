@@ -502,16 +502,15 @@ impl Connection {
         }
     }
 
-    /// Whether a frame that begins with this byte may be given now. A publish with QoS 1 or 2 of a
-    /// client before MQTT 5 waits while [`RECEIVE_MAXIMUM`] others are not acknowledged.
+    /// Whether a frame that begins with this byte may be given now. A publish with QoS 1 or 2 waits
+    /// while [`RECEIVE_MAXIMUM`] others are not acknowledged: clients that keep to no window, as
+    /// mqtt.js, are slowed down. What waits for a PUBREL of the client is another matter.
     #[must_use]
     pub fn can_take(&self, first_byte: u8) -> bool {
         let is_acknowledged = first_byte & 0xf0 == 0x30 && first_byte & 0x06 != 0;
         match self.state {
             State::New => true,
-            State::Open if is_acknowledged && self.version != Version::V5 => {
-                self.inbound.waiting() < usize::from(RECEIVE_MAXIMUM)
-            }
+            State::Open if is_acknowledged => self.inbound.waiting() < usize::from(RECEIVE_MAXIMUM),
             State::Open => true,
             State::Opening | State::Closed => false,
         }

@@ -4,7 +4,7 @@ use super::{Connection, ConnectionOptions, OpenedSession, Output};
 use crate::inbound::PublishToken;
 use crate::limits::{CONNECT_TIMEOUT_MS, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAX};
 use crate::message::Qos;
-use crate::packet::Connect;
+use crate::packet::{Connect, Version};
 use crate::reason::ReasonCode;
 use mqtt_proto::{Pid, QosPid, TopicName, v3, v5};
 
@@ -148,23 +148,38 @@ fn exactly_once_goes_through_four_packets() {
 }
 
 #[test]
-fn an_old_client_that_sends_too_much_waits_and_a_new_one_is_disconnected() {
-    let mut connection = open(&connect3(), Vec::new());
-    for id in 1..=RECEIVE_MAXIMUM {
-        assert!(connection.can_take(0x32));
-        connection.handle_frame(1, &publish3(once(id), false));
-    }
-    assert!(!connection.can_take(0x32) && !connection.can_take(0x3d));
-    assert!(connection.can_take(0x30) && connection.can_take(0xc0));
-    let first = token(&mut connection);
-    connection.handle_published(first, ReasonCode::Success);
-    assert!(connection.can_take(0x32));
-    let mut connection = open(&connect5(), Vec::new());
-    for id in 1..=RECEIVE_MAXIMUM + 1 {
+fn a_client_that_sends_too_much_waits_and_a_new_one_that_releases_nothing_is_disconnected() {
+    let publish5 = |qos_pid| {
         let topic = TopicName::try_from("a").unwrap();
-        let publish = v5::Publish::new(once(id), topic, b"x"[..].into());
-        connection.handle_frame(1, &frame5(&publish.into()));
+        frame5(&v5::Publish::new(qos_pid, topic, b"x"[..].into()).into())
+    };
+    for version in [Version::V311, Version::V5] {
+        let is_new = version == Version::V5;
+        let connect = if is_new { connect5() } else { connect3() };
+        let mut connection = open(&connect, Vec::new());
+        for id in 1..=RECEIVE_MAXIMUM {
+            assert!(connection.can_take(0x32));
+            let frame = match is_new {
+                true => publish5(once(id)),
+                false => publish3(once(id), false),
+            };
+            connection.handle_frame(1, &frame);
+        }
+        assert!(!connection.can_take(0x32) && !connection.can_take(0x3d));
+        assert!(connection.can_take(0x30) && connection.can_take(0xc0));
+        let first = token(&mut connection);
+        connection.handle_published(first, ReasonCode::Success);
+        assert!(connection.can_take(0x32));
     }
+    let mut connection = open(&connect5(), Vec::new());
+    for id in 1..=RECEIVE_MAXIMUM {
+        connection.handle_frame(1, &publish5(exactly(id)));
+        let token = token(&mut connection);
+        connection.handle_published(token, ReasonCode::Success);
+    }
+    drop(connection.poll_send());
+    assert!(connection.can_take(0x32));
+    connection.handle_frame(1, &publish5(once(RECEIVE_MAXIMUM + 1)));
     let reason = reason_of_close(&mut connection).0;
     assert_eq!(reason, ReasonCode::ReceiveMaximumExceeded);
     assert_eq!(connection.poll_send(), [0xe0, 1, 0x93]);

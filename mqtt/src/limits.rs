@@ -25,8 +25,9 @@ pub const USER_PROPERTIES_MAX: usize = 64;
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE. More: the connection closes.
 pub const FILTERS_PER_PACKET_MAX: usize = 128;
 
-/// Publishes of one client that are not acknowledged: announced as Receive Maximum. Beyond it an
-/// MQTT 5 client is disconnected (0x93); an older one is not read.
+/// Publishes of one client that are not acknowledged: announced as Receive Maximum. Beyond it the
+/// client is not read; an MQTT 5 client that goes beyond it with what it does not release is
+/// disconnected (0x93).
 pub const RECEIVE_MAXIMUM: u16 = 64;
 
 /// Messages to one subscriber that are not acknowledged, whatever its own Receive Maximum says. The

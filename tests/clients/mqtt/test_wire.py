@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from conftest import eventually, fresh
+from mqtt5_client import Client5
 from mqtt_client import (
     PINGRESP, PUBACK, Client, Closed, connect_packet, packet, publish_packet, string,
 )
@@ -40,10 +41,12 @@ def test_acknowledgements_come_in_order(port):
     one.disconnect()
 
 
-def test_an_old_client_may_send_more_than_the_window(port, records):
+@pytest.mark.parametrize("kind", [Client, Client5])
+def test_a_client_may_send_more_than_the_window(port, records, kind):
     topic = fresh("window")
-    one = Client(port, fresh("c"))
-    one.send(b"".join(publish_packet(topic, str(i), 1, i) for i in range(1, 1001)))
+    one = kind(port, fresh("c"))
+    for number in range(1, 1001):
+        one.publish(topic, str(number), 1, number)
     for identifier in range(1, 1001):
         one.expect(PUBACK, identifier)
     assert len(records("mqtt", topic)) == 1000
