@@ -124,23 +124,6 @@ pub(crate) fn ensure_internal_topic(
     })
 }
 
-/// Creates a topic with one partition and the broker's defaults when it does not exist yet.
-pub(crate) fn ensure_plain_topic(
-    shard: &Rc<Shard>,
-    name: String,
-) -> impl Future<Output = Result<(), ErrorCode>> + use<> {
-    ensure_topic(shard, &name.clone(), move |planner, topic_id| {
-        let topic = NewTopic {
-            name: &name,
-            partitions_count: 1,
-            replication_factor: -1,
-            assignments: &[],
-            configs: &[],
-        };
-        planner.create_topic(&topic, topic_id)
-    })
-}
-
 /// Makes sure that a topic exists and has at least so many partitions; returns how many it has. A
 /// new one takes batches of up to `message_bytes`.
 pub(crate) async fn ensure_partitions(

@@ -14,6 +14,7 @@
 
 mod backoff;
 pub mod batching;
+mod dead_letter;
 pub mod downlink;
 mod lane;
 pub mod limits;
@@ -31,6 +32,7 @@ mod tail;
 pub mod time;
 
 pub use batching::{Batching, BuildFault, Built, Timestamps};
+pub use dead_letter::DEAD_LETTER_SUFFIX;
 pub use downlink::{Downlink, DownlinkOptions, DownlinkOutput, DownlinkStatus, DownlinkTopics};
 pub use mirror::{Mirror, SourceStart};
 pub use options::{Login, Options, PartitionMapping, TargetName};

@@ -1,11 +1,13 @@
 """The mirror: every acknowledged record stands at the centre once and in order, whatever crashes."""
 
+import random
 import time
 
 import pytest
+from confluent_kafka import Producer
 
-from mirror import (copy_last_record, create_topic, judge_mirror, mirror_command, status,
-                    wait_until_mirrored)
+from mirror import (copy_last_record, create_topic, judge_mirror, mirror_command, read_messages,
+                    status, wait_until_mirrored)
 from workload import Workload
 
 
@@ -103,6 +105,24 @@ def test_a_batch_that_the_centre_refuses_is_put_aside_and_blocks_nothing(mirrore
     counts = judge_mirror(pair.gateway, pair.centre, workload)
     large = sum(len(workload.value_of(number)) > 19_000 for number in range(workload.sent))
     assert mirrored_to["dead_letters"] == counts["dead-letters"] == counts["missing"] == large > 0
+
+
+def test_a_refused_record_is_put_aside_whatever_its_size(mirrored):
+    pair = mirrored("kafka")
+    create_topic(pair.gateway, "events", {"max.message.bytes": "4000000"})
+    large = random.Random(1).randbytes(2_500_000)
+    producer = Producer({"bootstrap.servers": pair.gateway.bootstrap, "log_level": 0,
+                         "message.max.bytes": 4_000_000})
+    for value in (b"before", large, b"behind"):
+        producer.produce("events", value, partition=0)
+        assert producer.flush(30) == 0
+    mirrored_to = wait_until_mirrored(pair.gateway)
+    assert mirrored_to["dead_letters"] == 1
+    found = [message.value() for message in read_messages(pair.centre.bootstrap, "events")]
+    assert found == [b"before", b"behind"]
+    (dead,) = read_messages(pair.gateway.bootstrap, "events.dead-letter")
+    assert dead.value() == large
+    assert dead.headers()[-1][0] == "_error" and b"TOO_LARGE" in dead.headers()[-1][1]
 
 
 def test_the_judge_sees_a_duplicate_a_loss_and_a_change(mirrored):

@@ -12,13 +12,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_lite::error_code::ErrorCode;
 use mirror::downlink::{DownlinkStatus, InletStart, LocalRead};
-use mirror::{ConnectionId, Cursor, Downlink, DownlinkOutput, Now, Output, SourceKey, StateKey};
+use mirror::{
+    ConnectionId, Cursor, DEAD_LETTER_SUFFIX, Downlink, DownlinkOutput, Now, Output, SourceKey,
+    StateKey,
+};
 use rustls::ClientConfig;
 use storage::disk::Clock;
 use tracing::{info, warn};
 
 use super::connection::{self, Host, Link};
-use super::runner::{DEAD_LETTER_SUFFIX, Runner, append_to, now, write_state};
+use super::runner::{Runner, append_to, now, write_state};
 use super::source_key;
 use crate::config::mirror::MirrorConfig;
 use crate::controller::{self, Committed};

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_lite::catalog::MIRROR_TOPIC;
-use mirror::{Address, ConnectionId, LaneKey, Mirror, Now, Output, SourceKey, SourceStart};
+use mirror::{
+    Address, ConnectionId, DEAD_LETTER_SUFFIX, LaneKey, Mirror, Now, Output, SourceKey, SourceStart,
+};
 use rustls::ClientConfig;
 use storage::disk::Clock;
 use tracing::{info, warn};
@@ -28,9 +30,6 @@ use crate::shard::notify::Notify;
 
 /// Produce version that dead letters count as.
 const OWN_API_VERSION: i16 = 9;
-
-/// Behind the name of a topic: where what the other side refuses goes.
-pub(super) const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
 
 /// One mirror of this shard.
 pub(crate) struct Runner {
@@ -373,12 +372,12 @@ pub(super) async fn write_state(shard: &Rc<Shard>, key: Vec<u8>, value: Vec<u8>)
         .await
 }
 
-/// Appends a batch to the first partition of a topic, which is created if it is missing.
+/// Appends a batch to the first partition of a dead-letter topic, which is created if it is
+/// missing: one that takes what others refuse for its size.
 pub(super) async fn append_to(shard: &Rc<Shard>, name: String, batch: Bytes) -> bool {
-    if controller::ensure_plain_topic(shard, name.clone())
-        .await
-        .is_err()
-    {
+    let message_bytes = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+    let made = controller::ensure_partitions(shard, name.clone(), 1, message_bytes);
+    if made.await.is_err() {
         return false;
     }
     let catalog = shard.catalog();

@@ -8,6 +8,7 @@ use kafka_lite::record_batch::{BatchView, DecompressLimits};
 use super::inlet::{Appending, Inlet, Locating, Phase};
 use super::records::{Taken, Taking};
 use super::{Downlink, DownlinkOutput, LocalRead, Start};
+use crate::dead_letter::dead_letter;
 use crate::limits::DOWNLINK_APPENDS_MAX;
 use crate::link::{Purpose, Question, SendFault};
 use crate::origin::{Site, origins};
@@ -301,14 +302,14 @@ impl Downlink {
     fn start_append(&mut self, inlet: &mut Inlet, mut taken: Taken) {
         let batch = Bytes::from(std::mem::take(&mut taken.batch));
         let bytes = batch.len();
-        let is_dead_letter = inlet.refusal.is_some() && taken.records == 1;
-        let output = match is_dead_letter {
-            true => DownlinkOutput::DeadLetter {
+        let refusal = inlet.refusal.filter(|_| taken.records == 1);
+        let output = match refusal {
+            Some(code) => DownlinkOutput::DeadLetter {
                 lane: inlet.key,
                 topic: inlet.local.clone(),
-                batch,
+                batch: dead_letter(&batch, code.name()).unwrap_or(batch),
             },
-            false => DownlinkOutput::Append {
+            None => DownlinkOutput::Append {
                 lane: inlet.key,
                 batch,
             },

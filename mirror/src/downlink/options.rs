@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::dead_letter::DEAD_LETTER_SUFFIX;
 use crate::limits;
 use crate::options::{Login, TargetName};
 use crate::origin::Site;
@@ -81,9 +82,15 @@ impl TopicPatterns {
         Self(patterns)
     }
 
-    /// Whether a name fits one of them.
+    /// Whether a name fits one of them and is not that of the dead letters of another that does:
+    /// what the local topic refuses goes there.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
+        let of = name.strip_suffix(DEAD_LETTER_SUFFIX);
+        self.fits(name) && !of.is_some_and(|of| self.fits(of))
+    }
+
+    fn fits(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, name))
     }
 
@@ -191,11 +198,15 @@ mod tests {
         assert_eq!(plain.centre_of("commands.a"), Some("commands.a"));
         assert_eq!(plain.centre_of("to.plant_7"), Some("to.plant_7"));
         assert_eq!(plain.centre_of("to.plant_8"), None);
+        assert_eq!(plain.centre_of("commands.a.dead-letter"), None);
         let named = topics(&["commands"], "{site}.{topic}.in").unwrap();
         assert_eq!(named.local_of("commands"), "plant_7.commands.in");
         assert_eq!(named.centre_of("plant_7.commands.in"), Some("commands"));
         assert_eq!(named.centre_of("commands"), None);
         assert_eq!(named.centre_of("plant_7..in"), None);
+        let letters = topics(&["a.dead-letter"], "down.{topic}").unwrap();
+        let centre = letters.centre_of("down.a.dead-letter");
+        assert_eq!(centre, Some("a.dead-letter"), "of nothing that is brought");
         for target in ["all", "{topic}{topic}"] {
             assert!(topics(&["c"], target).is_err(), "{target}");
         }

@@ -156,6 +156,8 @@ impl Lane {
         };
         self.is_dead_letter_sent = false;
         if !is_durable {
+            let fault = format!("{}: a refused record cannot be put aside", self.topic);
+            self.last_fault = Some(fault);
             self.retry_at = Some(now.monotonic + WRITE_PAUSE);
             return;
         }

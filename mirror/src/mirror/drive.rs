@@ -2,21 +2,16 @@
 
 use bytes::Bytes;
 use kafka_lite::error_code::ErrorCode;
-use kafka_lite::record_batch::{
-    BatchBuilder, BatchOptions, BatchView, DecompressLimits, RecordHeader,
-};
 
 use super::{Mirror, SourceStart};
 use crate::batching::{self, Built};
+use crate::dead_letter::dead_letter;
 use crate::lane::{Lane, Phase, Reading, Verdict};
 use crate::limits::{KEY_LANES_MAX, READ_BYTES_MAX, READS_MAX};
 use crate::output::{Output, SourceKey};
 use crate::progress::{Intent, LaneKey, StateKey};
 use crate::tail::Tail;
 use crate::time::Now;
-
-/// Header of a dead letter that says why the centre refused it.
-const ERROR_HEADER: &[u8] = b"_error";
 
 impl Mirror {
     /// Does everything that can be done now.
@@ -150,7 +145,7 @@ impl Mirror {
         let poison = lane.narrow_first();
         if let (Some(offset), Some(bytes)) = (poison, bytes) {
             lane.dead_letter = Some(offset);
-            lane.dead_letter_batch = dead_letter(&bytes, code, sentence);
+            lane.dead_letter_batch = dead_letter(&bytes, &format!("{} {sentence}", code.name()));
         }
         lane.recut(now);
         self.due.insert(lane.key);
@@ -341,27 +336,4 @@ impl Mirror {
             (None, _) | (_, None) => lane.recut(now),
         }
     }
-}
-
-/// The refused record with the reason as one more header.
-fn dead_letter(batch: &[u8], code: ErrorCode, sentence: &str) -> Option<Bytes> {
-    let (view, _) = BatchView::split_first(batch).ok()??;
-    let mut scratch = Vec::new();
-    let records = view
-        .records(&DecompressLimits::default(), &mut scratch)
-        .ok()?;
-    let reason = format!("{} {sentence}", code.name());
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    for record in records {
-        let record = record.ok()?;
-        let mut headers: Vec<RecordHeader<'_>> = record.headers.collect();
-        headers.push(RecordHeader {
-            key: ERROR_HEADER,
-            value: Some(reason.trim().as_bytes()),
-        });
-        builder
-            .append(record.timestamp, record.key, record.value, &headers)
-            .ok()?;
-    }
-    builder.finish().ok().map(Bytes::from)
 }
