@@ -42,19 +42,29 @@ impl Scrub {
         let first = usize::try_from(first).unwrap_or(0);
         let (before, behind) = partitions.split_at_checked(first).unwrap_or((&[], &[]));
         let mut bytes = 0;
+        let mut unread = 0;
         for partition in behind.iter().chain(before) {
+            match self.read(partition).await {
+                Ok(read) => {
+                    bytes += read;
+                    unread += u32::from(!is_sound(partition));
+                }
+                Err(error) => {
+                    tell(partition, &error);
+                    unread += 1;
+                }
+            }
             if self.shard.is_stopping() {
                 return;
             }
-            match self.read(partition).await {
-                Ok(read) => bytes += read,
-                Err(ChangeError::Corrupt(damage)) => {
-                    error!(?partition, %damage, "stored records are damaged");
-                }
-                Err(error) => warn!(?partition, %error, "stored records were not read"),
-            }
         }
-        if bytes > 0 {
+        if unread > 0 {
+            warn!(
+                bytes,
+                partitions = unread,
+                "some partitions were not read whole; what was read of the others is sound"
+            );
+        } else if bytes > 0 {
             info!(bytes, "everything that is stored was read and is sound");
         }
     }
@@ -88,5 +98,15 @@ impl Scrub {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         let pause = self.interval.checked_div(steps).unwrap_or(SCRUB_PAUSE_MAX);
         monoio::time::sleep(pause.clamp(SCRUB_PAUSE_MIN, SCRUB_PAUSE_MAX)).await;
+    }
+}
+
+/// Says what is wrong with a partition.
+fn tell(partition: &Rc<Partition>, error: &ChangeError) {
+    match error {
+        ChangeError::Corrupt(damage) => error!(?partition, %damage, "stored records are damaged"),
+        ChangeError::Disk(_) | ChangeError::Closed => {
+            warn!(?partition, %error, "stored records were not read");
+        }
     }
 }
